@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arguments and output that several verbs share, so that they read the same everywhere."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_json_argument", "add_recording_arguments", "emit", "positive_float", "positive_int"]
+
+
+def positive_int(text: str) -> int:
+    """Convert an argument to an integer of at least 1, for ``type=``."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1")
+    return value
+
+
+def positive_float(text: str) -> float:
+    """Convert an argument to a finite number above 0, for ``type=``."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0.0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number above 0")
+    return value
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout instead of text")
+
+
+def add_recording_arguments(parser: argparse.ArgumentParser, name: str = "file") -> None:
+    """Declare a recording and what a file without a header cannot say about itself.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Gets the positional argument `name` and ``--encoding``, ``--width``,
+        ``--height``, each ``None`` when not given.
+    name : str
+        The attribute that the path (`pathlib.Path`) is stored under.
+    """
+    parser.add_argument(name, type=Path, metavar=name.upper(), help="recording of events")
+    group = parser.add_argument_group("for files without a header")
+    group.add_argument("--encoding", help="how the events are coded, such as evt2 or evt3")
+    group.add_argument("--width", type=positive_int, metavar="PX", help="width of the sensor")
+    group.add_argument("--height", type=positive_int, metavar="PX", help="height of the sensor")
+
+
+def _plain(value: Any) -> Any:
+    """Reduce a result to what JSON knows; NaN and infinities, which it does not, become null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy scalars and arrays, without importing numpy
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def emit(args: argparse.Namespace, result: Mapping[str, Any], text: str | Callable[[], str] | None = None) -> None:
+    """Print a verb's result on stdout, as JSON or for people.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Parsed arguments, with ``json`` from `add_json_argument`.
+    result : mapping
+        What ``--json`` prints, in this order, on one line. NumPy values are
+        converted; NaN and infinities become ``null``.
+    text : str or callable, optional
+        What people get instead; without it one ``name: value`` line an entry.
+    """
+    plain = _plain(result)
+    if args.json:
+        line = json.dumps(plain, allow_nan=False)
+    elif text is None:
+        width = max((len(key) for key in plain), default=0)
+        line = "\n".join(f"{key:<{width}}  {_readable(value)}" for key, value in plain.items())
+    else:
+        line = text() if callable(text) else text
+    sys.stdout.write(line + "\n")
+
+
+def _readable(value: Any) -> str:
+    """Write one value of a result for people."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, (dict, list)):
+        return json.dumps(value)
+    return str(value)
