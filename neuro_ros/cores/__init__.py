@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Node logic without ROS: one :class:`~neuro_ros.cores.core.Core` a node, and the messages they exchange."""
+"""Node logic without ROS: one `~neuro_ros.cores.core.Core` a node, and the messages they exchange."""

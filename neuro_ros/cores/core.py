@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: ARG002 - the defaults of the contract do nothing with what they are given
 """What every node's logic looks like: timestamped inputs and timer ticks in, messages out, no executor.
 
-A node of the graph is a thin shell around one :class:`Core`. The shell, a test and the bag replay all drive the same object through the
-same five calls, which is what makes replay bit-identical. A core never reads a clock: the time of each call is an argument, and the
-stop-watch that measures durations is injected (:class:`Clocks`). A core is not thread-safe; its driver makes one call at a time.
+A node of the graph is a thin shell around one `Core`. The shell, a test and the bag replay all drive the same object
+through the same five calls, which is what makes replay bit-identical. A core never reads a clock: the time of each call
+is an argument, and the stop-watch that measures durations is injected (`Clocks`). A core is not thread-safe; its driver
+makes one call at a time.
 
 This module refuses to know about rclpy, threads and files.
 """
@@ -12,7 +14,6 @@ from __future__ import annotations
 
 import enum
 import time
-from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -79,12 +80,12 @@ class Clocks:
         return cls(system_ns=lambda: 0, stopwatch_ns=lambda: 0)
 
 
-class Core(ABC):  # noqa: B024 - every method has a useful default
+class Core:
     """Logic of one node.
 
-    Life: construct with a validated parameter dataclass (raises a :class:`neuro_ros.errors.NeuroRosError` when something needed is
-    missing: this is the node's *configure*), then any number of ``activate`` ... ``deactivate``, then ``close``. A deactivated core keeps
-    its state.
+    Life: construct with a validated parameter dataclass (raises `NeuroRosError` when something is missing: this
+    is the node's *configure*), then any number of ``activate`` ... ``deactivate``, then ``close``. A deactivated core
+    keeps its state.
 
     Attributes
     ----------

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The messages of this package as plain dataclasses, so that node logic runs without ROS.
 
-Each class mirrors the ``.msg`` file of the same name field for field, in the same order; a test compares them. The meaning and unit of
-every field stands in the ``.msg`` file alone. Two types differ for convenience, and :mod:`neuro_ros.cores.fields` converts them both ways:
-``builtin_interfaces/Time`` is an integer number of nanoseconds here, and ``uint8[]`` is ``bytes``.
+Each class mirrors the ``.msg`` file of the same name field for field, in the same order; a test compares them. The
+meaning and unit of every field stands in the ``.msg`` file alone. Two types differ for convenience, and
+`neuro_ros.cores.fields` converts them both ways: ``builtin_interfaces/Time`` is an integer number of nanoseconds here,
+and ``uint8[]`` is ``bytes``.
 
 This module refuses to know about rclpy, rosbags and topics.
 """
@@ -77,7 +78,7 @@ class SpikeTensor:
 
 @dataclass(slots=True)
 class Gesture:
-    """What the network read in one window. Also published on `gesture/shadow` by the shadow arm and on `truth` where labels are known."""
+    """What the network read in one window; also used for the shadow arm and for known labels."""
 
     header: Header = field(default_factory=Header)
     sequence: int = 0
@@ -93,7 +94,7 @@ class Gesture:
 
 @dataclass(slots=True)
 class SnnTelemetry:
-    """State of the running network, once a second. Only scalars and arrays of fewer than 100 entries, so that plotting tools read all of it."""
+    """State of the running network, once a second."""
 
     header: Header = field(default_factory=Header)
     model_id: str = ""
@@ -159,7 +160,7 @@ class ClockModel:
 
 @dataclass(slots=True)
 class PtpMessage:
-    """A PTP-style timing message between hosts (IEEE 1588 names). Two-step: the SYNC's departure time follows in FOLLOW_UP."""
+    """A PTP-style timing message between hosts (IEEE 1588 names), two-step."""
 
     ANNOUNCE: ClassVar[int] = 0
     SYNC: ClassVar[int] = 1

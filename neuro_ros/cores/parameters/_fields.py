@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameters of a node as one frozen dataclass: the single source of names, defaults, ranges and descriptions.
 
-The node declares its ROS parameters from the dataclass, the YAML in ``config/`` and the README's tables are checked against it, and the
-offline tools and launch files validate with it. A nested dataclass is a group: its fields carry dotted names (``servo.step_threshold_s``).
+The node declares its ROS parameters from the dataclass, the YAML in ``config/`` and the README's tables are checked
+against it, and the offline tools and launch files validate with it. A nested dataclass is a group: its fields carry
+dotted names (``servo.step_threshold_s``).
 
 This module refuses to know about rclpy.
 """
@@ -64,14 +65,14 @@ class ParameterInfo:
     dynamic: bool
 
     def check(self, value: Any) -> Any:
-        """Return `value` as the parameter's type, or raise :class:`ParameterError` that names value, limit and remedy."""
+        """Return `value` as the parameter's type, or raise `ParameterError` with value and limit."""
         if self.type is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if self.type is list and isinstance(value, Sequence) and not isinstance(value, str):
             value = [str(item) for item in value]
         if type(value) is not self.type:
             raise ParameterError(f"{self.name}: {value!r} is a {type(value).__name__}, must be a {self.type.__name__}")
-        if self.type in (int, float):
+        if isinstance(value, int | float) and self.type is not bool:
             low = -math.inf if self.minimum is None else self.minimum
             high = math.inf if self.maximum is None else self.maximum
             if not low <= value <= high:  # positive form, so that NaN fails
@@ -93,7 +94,7 @@ def parameter(
     choices: Sequence[str] = (),
     dynamic: bool = False,
 ) -> Any:
-    """Declare one parameter as a dataclass field; see :class:`ParameterInfo` for the arguments."""
+    """Declare one parameter as a dataclass field; see `ParameterInfo` for the arguments."""
     metadata = {
         _KEY: {
             "description": description,
@@ -117,7 +118,9 @@ def _walk(cls: type, prefix: str = "") -> Iterator[tuple[ParameterInfo, tuple[st
             for info, path in _walk(typing.cast(type, hint), f"{prefix}{item.name}."):
                 yield info, (item.name, *path)
             continue
-        default = item.default if item.default is not dataclasses.MISSING else item.default_factory()  # type: ignore[misc]
+        default: Any = item.default
+        if item.default_factory is not dataclasses.MISSING:
+            default = item.default_factory()
         origin = typing.get_origin(hint) or hint
         kind = list if origin in (tuple, list, Sequence, types.GenericAlias) or isinstance(default, tuple) else hint
         yield (
@@ -132,7 +135,7 @@ def _walk(cls: type, prefix: str = "") -> Iterator[tuple[ParameterInfo, tuple[st
 
 
 def parameter_infos(cls: type) -> dict[str, ParameterInfo]:
-    """Return dotted name to :class:`ParameterInfo` for a parameter dataclass, in order of declaration."""
+    """Return dotted name to `ParameterInfo` for a parameter dataclass, in order of declaration."""
     return {info.name: info for info, _ in _walk(cls)}
 
 
@@ -153,7 +156,7 @@ def build(cls: type[T], values: Mapping[str, Any] | None = None) -> T:
     Parameters
     ----------
     cls : type
-        The parameter dataclass; its ``__post_init__`` checks rules across parameters by raising :class:`ParameterError`.
+        The parameter dataclass; its ``__post_init__`` checks rules across parameters by raising `ParameterError`.
     values : Mapping[str, object], optional
         Dotted name to value; what is absent keeps its default.
 
@@ -186,5 +189,5 @@ def _construct(cls: type[T], values: Mapping[tuple[str, ...], Any]) -> T:
 
 
 def replace(parameters: T, changes: Mapping[str, Any]) -> T:
-    """Return a validated copy of `parameters` with dotted names changed; raises as :func:`build`."""
+    """Return a validated copy of `parameters` with dotted names changed; raises as `build`."""
     return build(type(parameters), {**flatten(parameters), **changes})
