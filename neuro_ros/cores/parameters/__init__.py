@@ -6,9 +6,19 @@ from neuro_ros.cores.parameters._fields import (
     ParameterInfo,
     build,
     flatten,
+    markdown_table,
     parameter,
     parameter_infos,
     replace,
 )
 
-__all__ = ["ParameterError", "ParameterInfo", "build", "flatten", "parameter", "parameter_infos", "replace"]
+__all__ = [
+    "ParameterError",
+    "ParameterInfo",
+    "build",
+    "flatten",
+    "markdown_table",
+    "parameter",
+    "parameter_infos",
+    "replace",
+]

@@ -20,7 +20,16 @@ from typing import Any, TypeVar
 
 from neuro_ros.errors import NeuroRosError
 
-__all__ = ["ParameterError", "ParameterInfo", "build", "flatten", "parameter", "parameter_infos", "replace"]
+__all__ = [
+    "ParameterError",
+    "ParameterInfo",
+    "build",
+    "flatten",
+    "markdown_table",
+    "parameter",
+    "parameter_infos",
+    "replace",
+]
 
 _KEY = "neuro_ros.parameter"
 T = TypeVar("T")
@@ -191,3 +200,23 @@ def _construct(cls: type[T], values: Mapping[tuple[str, ...], Any]) -> T:
 def replace(parameters: T, changes: Mapping[str, Any]) -> T:
     """Return a validated copy of `parameters` with dotted names changed; raises as `build`."""
     return build(type(parameters), {**flatten(parameters), **changes})
+
+
+def _limits(info: ParameterInfo) -> str:
+    if info.choices:
+        return ", ".join(f"`{choice}`" for choice in info.choices)
+    if info.minimum is None and info.maximum is None:
+        return ""
+    low = "" if info.minimum is None else f"{info.minimum:g}"
+    high = "" if info.maximum is None else f"{info.maximum:g}"
+    return f"{low} .. {high}".strip()
+
+
+def markdown_table(cls: type) -> str:
+    """Return the README's table of a parameter dataclass, one row a parameter, ending in a newline."""
+    rows = ["| parameter | default | unit | allowed | at run time | meaning |", "| --- | --- | --- | --- | --- | --- |"]
+    for info in parameter_infos(cls).values():
+        default = f"`{str(info.default).lower() if info.type is bool else info.default!r}`".replace("'", '"')
+        run_time = "yes" if info.dynamic else "no"
+        rows.append(f"| `{info.name}` | {default} | {info.unit} | {_limits(info)} | {run_time} | {info.description} |")
+    return "\n".join(rows) + "\n"
