@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters of the ``event_camera`` node.
+
+This module refuses to know about recordings and cameras; it only says which values make sense together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from neuro_ros.cores.parameters._fields import ParameterError, parameter
+
+__all__ = ["MAX_BITMAP_BYTES", "CropParameters", "EventCameraParameters", "SimulatorParameters", "WakeParameters"]
+
+#: Largest tensor that is published [bytes as a bitmap]. Between 400 KB and 600 KB the default DDS transports fall off a
+#: cliff: one message then takes 25 ms instead of 1.5 ms, and a best-effort subscriber receives nothing at all.
+MAX_BITMAP_BYTES = 400_000
+
+_POLARITIES = 2
+
+
+def _bitmap_bytes(bins: int, height: int, width: int) -> int:
+    return -(-bins * _POLARITIES * height * width // 8)
+
+
+@dataclass(frozen=True)
+class CropParameters:
+    """The part of the sensor that is scaled to the tensor; all zero = the largest centred square."""
+
+    x0: int = parameter(0, "left column of the crop on the sensor", unit="px", minimum=0, maximum=65535)
+    y0: int = parameter(0, "top row of the crop on the sensor", unit="px", minimum=0, maximum=65535)
+    width: int = parameter(0, "columns of the crop; 0 = largest centred square", unit="px", minimum=0, maximum=65535)
+    height: int = parameter(0, "rows of the crop; 0 = largest centred square", unit="px", minimum=0, maximum=65535)
+
+    def __post_init__(self) -> None:
+        if (self.width == 0) != (self.height == 0):
+            raise ParameterError(
+                f"crop.width {self.width} and crop.height {self.height}: give both, or 0 for the largest centred square"
+            )
+        if self.width == 0 and (self.x0 or self.y0):
+            raise ParameterError(
+                f"crop.x0 {self.x0} and crop.y0 {self.y0} need crop.width and crop.height, which are 0 (centred square)"
+            )
+
+
+@dataclass(frozen=True)
+class WakeParameters:
+    """Wake on motion: below a rate of events no windows are sent."""
+
+    threshold_events_hz: float = parameter(
+        0.0,
+        "windows with fewer events than this rate are withheld, and counted in the next one sent; 0 = send all",
+        unit="1/s",
+        minimum=0.0,
+        maximum=1e9,
+        dynamic=True,
+    )
+
+
+@dataclass(frozen=True)
+class SimulatorParameters:
+    """The built-in gesture simulator."""
+
+    seed: int = parameter(1, "seed of the simulated performance", minimum=0, maximum=2**31 - 1)
+    duration_s: float = parameter(
+        30.0, "length of the performance; it ends like a recording", unit="s", minimum=0.05, maximum=86400.0
+    )
+
+
+@dataclass(frozen=True)
+class EventCameraParameters:
+    """Everything that can be set on ``event_camera``; see the descriptions."""
+
+    source: str = parameter(
+        "topic",
+        "where events come from: a driver's packets on `events`, a recording, or the built-in gesture simulator",
+        choices=("topic", "file", "simulator"),
+    )
+    path: str = parameter("", "recording to play (source file)")
+    encoding: str = parameter("", "how events are coded in a recording without a header, such as evt3; empty = detect")
+    sensor_width: int = parameter(
+        0,
+        "columns of the sensor, for a recording without a header and for the simulator; 0 = the recording says, or 128",
+        unit="px",
+        minimum=0,
+        maximum=65535,
+    )
+    sensor_height: int = parameter(
+        0,
+        "rows of the sensor, for a recording without a header and for the simulator; 0 = the recording says, or 128",
+        unit="px",
+        minimum=0,
+        maximum=65535,
+    )
+    rate: float = parameter(
+        1.0,
+        "pace of a recording or of the simulator against its sensor time; 0 = as fast as windows are delivered",
+        minimum=0.0,
+        maximum=1000.0,
+    )
+    loop: bool = parameter(False, "start a recording or the simulator again at its end; sensor time goes on growing")
+    wait_for_subscribers: int = parameter(
+        0,
+        "a recording or the simulator starts once `spikes` has this many subscribers; 0 = at once",
+        minimum=0,
+        maximum=1000,
+    )
+    frame_id: str = parameter(
+        "event_camera_optical", "optical frame of the camera, the stream id everywhere; empty = as in the packets"
+    )
+    clock_id: str = parameter("", "name of the sensor's clock in `clock/sample` and `clock/model`; empty = frame_id")
+    clock_sample_rate_hz: float = parameter(
+        10.0, "at most so many clock samples a second; 0 = none", unit="1/s", minimum=0.0, maximum=1000.0, dynamic=True
+    )
+    window_length_ns: int = parameter(
+        50_000_000,
+        "length of a window in sensor time; the model must have been trained with it",
+        unit="ns",
+        minimum=1000,
+        maximum=10_000_000_000,
+    )
+    bins: int = parameter(
+        10, "time bins in a window; the model must have been trained with them", minimum=1, maximum=1000
+    )
+    width: int = parameter(128, "columns of the tensor; the model states them", unit="px", minimum=1, maximum=65535)
+    height: int = parameter(128, "rows of the tensor; the model states them", unit="px", minimum=1, maximum=65535)
+    idle_grace_s: float = parameter(
+        0.05,
+        "source topic: without packets, a window is closed this long after its estimated end; 0 = wait for packets",
+        unit="s",
+        minimum=0.0,
+        maximum=60.0,
+        dynamic=True,
+    )
+    max_gap_s: float = parameter(
+        10.0,
+        "a jump forward of sensor time beyond this is a new start, not a pause filled with empty windows",
+        unit="s",
+        minimum=0.1,
+        maximum=3600.0,
+    )
+    event_timeout_s: float = parameter(
+        2.0,
+        "diagnostics warn after this long without a packet (source topic)",
+        unit="s",
+        minimum=0.1,
+        maximum=3600.0,
+        dynamic=True,
+    )
+    crop: CropParameters = field(default_factory=CropParameters)
+    wake: WakeParameters = field(default_factory=WakeParameters)
+    simulator: SimulatorParameters = field(default_factory=SimulatorParameters)
+
+    def __post_init__(self) -> None:
+        if self.source == "file" and not self.path:
+            raise ParameterError("path is empty; source file needs the path of a recording")
+        if (self.sensor_width == 0) != (self.sensor_height == 0):
+            raise ParameterError(
+                f"sensor_width {self.sensor_width} and sensor_height {self.sensor_height}: give both, or 0 for both"
+            )
+        if self.window_length_ns < self.bins:
+            raise ParameterError(f"window_length_ns {self.window_length_ns} is shorter than bins {self.bins}")
+        if not self.frame_id and self.source != "topic":
+            raise ParameterError(f"frame_id is empty; source {self.source} has no packets to take it from")
+        if _bitmap_bytes(self.bins, self.height, self.width) > MAX_BITMAP_BYTES:
+            raise ParameterError(self._too_large())
+
+    def _too_large(self) -> str:
+        factor = 2
+        while _bitmap_bytes(self.bins, self.height // factor, self.width // factor) > MAX_BITMAP_BYTES:
+            factor += 1
+        return (
+            f"a tensor of {self.bins} x {_POLARITIES} x {self.height} x {self.width} cells takes "
+            f"{_bitmap_bytes(self.bins, self.height, self.width)} B, above the {MAX_BITMAP_BYTES} that travel well: "
+            f"down-sample by {factor}: width {max(1, self.width // factor)}, height {max(1, self.height // factor)}"
+        )
+
+    @property
+    def effective_clock_id(self) -> str:
+        """Name of the sensor's clock."""
+        return self.clock_id or self.frame_id

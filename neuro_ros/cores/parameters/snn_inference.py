@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters of the ``snn_inference`` node.
+
+This module refuses to know about networks and back ends; it only says which values make sense together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from neuro_ros.cores.parameters._fields import ParameterError, parameter
+
+__all__ = ["SnnInferenceParameters"]
+
+
+@dataclass(frozen=True)
+class SnnInferenceParameters:
+    """Everything that can be set on ``snn_inference``; see the descriptions."""
+
+    model: str = parameter("gesture", "model file, or the name of a shipped model")
+    backend: str = parameter(
+        "fixed",
+        "what runs the network: fixed (this CPU, exact), lava (Loihi 2 simulation), loihi (Loihi 2, needs hardware)",
+        choices=("fixed", "lava", "loihi"),
+    )
+    confidence_threshold: float = parameter(
+        0.6, "smallest share of the evidence that makes a decision", minimum=0.0, maximum=1.0, dynamic=True
+    )
+    evidence_half_life_s: float = parameter(
+        0.2,
+        "sensor time after which a window's output spikes count half; 0 = decide on each window alone",
+        unit="s",
+        minimum=0.0,
+        maximum=60.0,
+        dynamic=True,
+    )
+    gap_policy: str = parameter(
+        "reset",
+        "what happens to the network's state when windows are missing",
+        choices=("reset", "hold"),
+        dynamic=True,
+    )
+    backwards_policy: str = parameter(
+        "reset",
+        "what happens to the network's state when sensor time runs backwards",
+        choices=("reset", "hold"),
+        dynamic=True,
+    )
+    late_policy: str = parameter(
+        "process",
+        "windows older than late_after_s are processed in order, or skipped whole",
+        choices=("process", "skip"),
+        dynamic=True,
+    )
+    late_after_s: float = parameter(
+        0.5,
+        "age of a window (host time against its stamp) from which it counts as late",
+        unit="s",
+        minimum=0.001,
+        maximum=3600.0,
+        dynamic=True,
+    )
+    max_withheld_windows: int = parameter(
+        20,
+        "withheld windows are run as zero input up to this many in a row; beyond, the state is reset",
+        minimum=0,
+        maximum=10_000,
+        dynamic=True,
+    )
+    queue_depth: int = parameter(
+        10,
+        "windows that may wait for the network; the oldest is dropped from a full queue, and counted",
+        minimum=1,
+        maximum=1000,
+    )
+    max_streams: int = parameter(
+        4,
+        "streams (cameras) whose state is kept; the one that was silent longest makes room",
+        minimum=1,
+        maximum=64,
+    )
+    state_directory: str = parameter("", "folder of saved states; empty = states are neither saved nor loaded")
+    state_save_period_s: float = parameter(
+        0.0, "time between automatic saves; 0 = only on deactivation", unit="s", minimum=0.0, maximum=86400.0
+    )
+    restore_state: bool = parameter(True, "take up the saved states of state_directory at configure")
+    restore_max_gap_s: float = parameter(
+        10.0,
+        "a restored state is used when at most this much sensor time passed since it was saved; else it is reset",
+        unit="s",
+        minimum=0.0,
+        maximum=86400.0,
+    )
+    window_time_warn_s: float = parameter(
+        0.05,
+        "diagnostics warn when the median window takes longer in the back end",
+        unit="s",
+        minimum=0.0,
+        maximum=60.0,
+        dynamic=True,
+    )
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            raise ParameterError("model is empty; give a model file or the name of a shipped model, such as gesture")
+        if self.state_save_period_s > 0.0 and not self.state_directory:
+            raise ParameterError(
+                f"state_save_period_s {self.state_save_period_s:g} s needs state_directory, which is empty"
+            )

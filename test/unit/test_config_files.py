@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""config/NODE.yaml holds every parameter of NODE at its default, and nothing else."""
+
+import dataclasses
+import importlib
+import pkgutil
+
+import pytest
+import yaml
+
+from neuro_ros.cores import parameters
+from neuro_ros.cores.parameters import build, flatten
+from neuro_ros.resources import config_directory
+
+
+def parameter_class(node):
+    """Return the parameter dataclass of a node: NODE in camel case with `Parameters` behind it."""
+    name = "".join(part.capitalize() for part in node.split("_")) + "Parameters"
+    return getattr(importlib.import_module(f"neuro_ros.cores.parameters.{node}"), name)
+
+
+NODES = sorted(info.name for info in pkgutil.iter_modules(parameters.__path__) if not info.name.startswith("_"))
+FILES = sorted(path.stem for path in config_directory().glob("*.yaml"))
+
+
+def flat(tree, prefix=""):
+    values = {}
+    for name, value in tree.items():
+        values.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
+    return values
+
+
+def test_every_node_has_its_file_and_every_file_its_node():
+    assert FILES == NODES
+    assert NODES
+
+
+@pytest.mark.parametrize("node", FILES)
+def test_the_file_has_every_parameter_at_its_default(node):
+    cls = parameter_class(node)
+    document = yaml.safe_load((config_directory() / f"{node}.yaml").read_text())
+    ((name, body),) = document.items()
+    assert name in (node, f"/**/{node}", "/**")
+    assert list(body) == ["ros__parameters"]
+    values = flat(body["ros__parameters"] or {})
+    assert values == flatten(build(cls))
+    # A default written as 1 instead of 1.0 would be refused by the typed ROS parameter.
+    assert {key: type(value) for key, value in values.items()} == {
+        key: type(value) for key, value in flatten(build(cls)).items()
+    }
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_parameters_are_frozen_and_described(node):
+    cls = parameter_class(node)
+    assert dataclasses.is_dataclass(cls)
+    assert cls.__dataclass_params__.frozen
+    for info in parameters.parameter_infos(cls).values():
+        assert info.description, f"{node}: {info.name} has no description"
