@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Safetensors files with one JSON head: written whole or not at all, read with suspicion.
+
+Models and states share this container. It refuses to know what the tensors mean.
+Reading allocates no more than the file is long and never runs anything from it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+__all__ = ["ContainerError", "canonical_json", "read", "write"]
+
+MAX_HEADER_BYTES = 16 << 20     # a header is names, shapes and a manifest; a larger one is not ours
+MAX_FILE_BYTES = 2 << 30
+PICKLE_MAGIC = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+class ContainerError(Exception):
+    """The file cannot be read as, or written to, such a container; the text says why."""
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return `value` as JSON with sorted keys and no spaces, in ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def write(path: Path, file_format: str, head: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> None:
+    """Write head and tensors to `path` through a temporary file in the same folder.
+
+    Raises
+    ------
+    ContainerError
+        When the folder is missing, unwritable or full. What was at `path` stays.
+    """
+    data = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()},
+                                  metadata={file_format: canonical_json(head).decode("ascii")})
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise ContainerError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` so that a reader, or a crash, sees the old or the new file, never a part."""
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
+    # os.open rather than tempfile: the file shall have the permissions of any other file under this umask
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)    # the rename itself survives a power cut only then
+    finally:
+        os.close(folder)
+
+
+def read(path: Path, file_format: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the head and the tensors of the container at `path`.
+
+    Raises
+    ------
+    ContainerError
+        When it is missing, truncated, not safetensors, or of another format.
+    """
+    try:
+        with open(path, "rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if not 8 <= size <= MAX_FILE_BYTES:
+                raise ContainerError(f"{path} has {size} bytes, outside 8..{MAX_FILE_BYTES}")
+            start = stream.read(8)
+            length = int.from_bytes(start, "little")
+            if start[:2] in PICKLE_MAGIC and length > MAX_HEADER_BYTES:
+                raise ContainerError(f"{path} is a pickle; pickles can run code and are never read")
+            if length > min(MAX_HEADER_BYTES, size - 8):
+                raise ContainerError(f"{path} is truncated or not safetensors: its header claims {length} bytes, "
+                                     f"the file has {size}")
+            data = start + stream.read(length)
+            head = _head(path, data[8:], file_format)
+            data += stream.read(MAX_FILE_BYTES)
+    except OSError as error:
+        raise ContainerError(f"cannot read {path}: {error.strerror or error}") from None
+    try:
+        tensors = safetensors.numpy.load(data)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ContainerError(f"{path} is truncated or damaged: {error}") from None
+    return head, tensors
+
+
+def _head(path: Path, raw: bytes, file_format: str) -> dict[str, Any]:
+    try:
+        text = raw.decode("utf-8")
+        header = json.loads(text)
+        compact = json.dumps(header, ensure_ascii=False, separators=(",", ":"))
+    except (ValueError, RecursionError) as error:
+        raise ContainerError(f"{path} is not safetensors: its header is not JSON ({error})") from None
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or file_format not in metadata:
+        found = ", ".join(sorted(metadata)) if isinstance(metadata, dict) and metadata else "nothing"
+        raise ContainerError(f"{path} is not a {file_format} file: its metadata names {found}")
+    if compact != text.rstrip(" "):
+        # a blank changed into a tab is valid JSON, yet not what was saved
+        raise ContainerError(f"{path}: the header differs from its canonical form; the file was changed after it was saved")
+    try:
+        head = json.loads(metadata[file_format])
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ContainerError(f"{path}: the {file_format} entry is not JSON ({error})") from None
+    if not isinstance(head, dict) or canonical_json(head).decode("ascii") != metadata[file_format]:
+        raise ContainerError(f"{path}: the {file_format} entry differs from its canonical form")
+    return head
