@@ -196,7 +196,8 @@ def load_state(path: str | os.PathLike[str], model: Model | None = None) -> Netw
                        for layer in manifest["topology"]["layers"])
         state = NetworkState(layers, tuple(manifest["registers"]), manifest["model_digest"], manifest["model_id"],
                              manifest["topology_digest"], manifest["stream_id"], manifest["sequence"],
-                             manifest["sensor_end_ns"], manifest["topology"], manifest["epoch"], tuple(manifest["evidence"]))
+                             manifest["sensor_end_ns"], manifest["topology"], manifest["epoch"],
+                             tuple(manifest["evidence"]))
     except (KeyError, TypeError) as error:
         raise StateError(f"{path}: the manifest does not describe a state: {error!r}") from None
     if model is not None:
