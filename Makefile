@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+#   make demo                      the whole graph on the gesture simulator, or RECORDING=path
+#   make test, make test-long      the tests with reduced and with full counts; ARGS='-k lava' goes to pytest
+#   make bench, make lint, make clean
+#
+# Each does the set-up it needs. ROS_DISTRO=kilted takes the other distribution, PYTHON=python3.12 another interpreter.
+
+ROS_DISTRO ?= jazzy
+export ROS_DISTRO
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-long bench lint clean
+MAKEFLAGS += --no-print-directory
+
+help:
+	@sed -n 's/^#  *make /  make /p' Makefile
+
+setup:
+	@scripts/setup
+
+demo: setup
+	@scripts/with-env scripts/demo $(if $(RECORDING),"$(RECORDING)")
+
+test: setup
+	@scripts/with-env python -m pytest $(ARGS)
+
+test-long: setup
+	@scripts/with-env python -m pytest --long $(ARGS)
+
+bench: setup
+	@scripts/with-env neuro_ros bench $(ARGS)
+
+lint: setup
+	@scripts/with-env ruff check .
+	@scripts/with-env mypy
+
+clean:
+	rm -rf .work .pytest_cache .mypy_cache .ruff_cache .hypothesis
