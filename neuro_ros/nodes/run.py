@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs one node as a process: single-threaded executor, clean end on SIGINT and SIGTERM, one line for what is wrong.
+
+What the node does is not known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from neuro_ros.errors import NeuroRosError
+
+__all__ = ["run_node", "stop_on_signals"]
+
+#: Longest wait of the executor [s]; a signal wakes it at once, this bounds the loss of a wake-up.
+_SPIN_TIMEOUT_S = 1.0
+
+
+@contextlib.contextmanager
+def stop_on_signals(on_stop: Callable[[], None]) -> Iterator[threading.Event]:
+    """Set an event on SIGINT or SIGTERM, and call `on_stop` from a helper thread to wake whoever waits.
+
+    Python runs signal handlers only between bytecodes of the main thread, which sits in the middleware's wait; the
+    interpreter's wake-up descriptor is written at once, so a thread that reads it can do the waking.
+
+    Parameters
+    ----------
+    on_stop : Callable[[], None]
+        Wakes the main thread; called once a signal.
+
+    Yields
+    ------
+    threading.Event
+        Set when the process has been asked to end.
+    """
+    stop = threading.Event()
+    reader, writer = socket.socketpair()
+    reader.setblocking(True)
+    writer.setblocking(False)
+
+    def watch() -> None:
+        while reader.recv(1) not in (b"", b"\0"):
+            stop.set()
+            on_stop()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    watcher = threading.Thread(target=watch, name="signals", daemon=True)
+    watcher.start()
+    previous_descriptor = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(previous_descriptor)
+        writer.send(b"\0")
+        watcher.join()
+        reader.close()
+        writer.close()
+
+
+def run_node(factory: Callable[[], Node], arguments: Sequence[str] | None = None) -> int:
+    """Run one node until it is asked to end.
+
+    Parameters
+    ----------
+    factory : Callable[[], rclpy.node.Node]
+        Makes the node. Its optional methods are used: ``shut_down()`` before the end, with the middleware still up,
+        and ``exit_code``: an integer or None; the run ends when it is no longer None.
+    arguments : Sequence[str], optional
+        Command line, default that of the process.
+
+    Returns
+    -------
+    int
+        0 after a clean end, 1 when the node could not be made or did not end cleanly.
+    """
+    rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+    executor = SingleThreadedExecutor()
+    with stop_on_signals(executor.wake) as stop:
+        try:
+            node = factory()
+        except (NeuroRosError, ParameterException, rclpy_implementation.RCLError) as error:
+            print(f"{sys.argv[0].rsplit('/', 1)[-1]}: {error}", file=sys.stderr)  # noqa: T201 - no node, no logger
+            rclpy.try_shutdown()
+            return 1
+        executor.add_node(node)
+        code = 0
+        try:
+            while not stop.is_set() and getattr(node, "exit_code", None) is None:
+                executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
+            getattr(node, "shut_down", lambda: None)()
+            code = getattr(node, "exit_code", None) or 0
+        except ExternalShutdownException:
+            pass
+        finally:
+            executor.remove_node(node)
+            node.destroy_node()
+            executor.shutdown()
+            rclpy.try_shutdown()
+    return code
