@@ -2,24 +2,15 @@
 """config/NODE.yaml holds every parameter of NODE at its default, and nothing else."""
 
 import dataclasses
-import importlib
-import pkgutil
 
 import pytest
 import yaml
 
 from neuro_ros.cores import parameters
-from neuro_ros.cores.parameters import build, flatten
+from neuro_ros.cores.parameters import build, flatten, node_names, parameter_class
 from neuro_ros.resources import config_directory
 
-
-def parameter_class(node):
-    """Return the parameter dataclass of a node: NODE in camel case with `Parameters` behind it."""
-    name = "".join(part.capitalize() for part in node.split("_")) + "Parameters"
-    return getattr(importlib.import_module(f"neuro_ros.cores.parameters.{node}"), name)
-
-
-NODES = sorted(info.name for info in pkgutil.iter_modules(parameters.__path__) if not info.name.startswith("_"))
+NODES = node_names()
 FILES = sorted(path.stem for path in config_directory().glob("*.yaml"))
 
 

@@ -11,6 +11,7 @@ from neuro_ros.cores.parameters._fields import (
     parameter_infos,
     replace,
 )
+from neuro_ros.cores.parameters._nodes import node_names, parameter_class
 
 __all__ = [
     "ParameterError",
@@ -18,7 +19,9 @@ __all__ = [
     "build",
     "flatten",
     "markdown_table",
+    "node_names",
     "parameter",
+    "parameter_class",
     "parameter_infos",
     "replace",
 ]
