@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: ARG002 - the defaults of the contract do nothing with what they are given
 """What every node's logic looks like: timestamped inputs and timer ticks in, messages out, no executor.
 
 A node of the graph is a thin shell around one `Core`. The shell, a test and the bag replay all drive the same object
