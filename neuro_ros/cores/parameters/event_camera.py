@@ -61,9 +61,23 @@ class WakeParameters:
 class SimulatorParameters:
     """The built-in gesture simulator."""
 
-    seed: int = parameter(1, "seed of the simulated performance", minimum=0, maximum=2**31 - 1)
-    duration_s: float = parameter(
-        30.0, "length of the performance; it ends like a recording", unit="s", minimum=0.05, maximum=86400.0
+    seed: int = parameter(
+        1, "order and performance of the gestures, and the sensor's noise", minimum=0, maximum=2**31 - 1
+    )
+    subject_seed: int = parameter(
+        30_000,
+        "who acts; 0 to 9999 were trained on, 20000 to 29999 are the test split, from 30000 on are free",
+        minimum=0,
+        maximum=2**31 - 1,
+    )
+    gesture_duration_s: float = parameter(
+        3.0, "how long each gesture is acted", unit="s", minimum=0.005, maximum=3600.0
+    )
+    gestures: int = parameter(
+        0, "the performance ends after so many gestures, like a recording; 0 = never", minimum=0, maximum=10**9
+    )
+    gestures_per_subject: int = parameter(
+        0, "after so many gestures somebody else acts; 0 = never", minimum=0, maximum=10**9
     )
 
 
@@ -80,14 +94,14 @@ class EventCameraParameters:
     encoding: str = parameter("", "how events are coded in a recording without a header, such as evt3; empty = detect")
     sensor_width: int = parameter(
         0,
-        "columns of the sensor, for a recording without a header and for the simulator; 0 = the recording says, or 128",
+        "columns of the sensor, for a headerless recording and the simulator; 0 = the recording says, simulator 128",
         unit="px",
         minimum=0,
         maximum=65535,
     )
     sensor_height: int = parameter(
         0,
-        "rows of the sensor, for a recording without a header and for the simulator; 0 = the recording says, or 128",
+        "rows of the sensor, for a headerless recording and the simulator; 0 = the recording says, simulator 128",
         unit="px",
         minimum=0,
         maximum=65535,
