@@ -12,7 +12,6 @@ This module refuses to know about rclpy, rosbags and topics.
 from __future__ import annotations
 
 import array
-import functools
 import math
 import re
 import struct
@@ -66,6 +65,7 @@ _FOREIGN = {
         "string encoding\nbool is_bigendian\nuint8[] events\n"
     ),
 }
+_definitions: dict[type, Definition] = {}
 _LINE = re.compile(r"^(?P<type>[A-Za-z0-9_/]+)(?P<array>\[\])?\s+(?P<name>\w+)\s*(?:=\s*(?P<value>\S+))?\s*$")
 
 
@@ -144,7 +144,6 @@ def parse_definition(text: str) -> Definition:
     return Definition(tuple(fields), tuple(constants))
 
 
-@functools.cache
 def definition_of(cls: type) -> Definition:
     """Return the definition behind a message dataclass.
 
@@ -153,13 +152,16 @@ def definition_of(cls: type) -> Definition:
     FieldError
         `cls` is not one of `neuro_ros.cores.messages.ROS_TYPES`.
     """
+    found = _definitions.get(cls)
+    if found is not None:
+        return found
     name = ROS_TYPES.get(cls)
     if name is None:
         raise FieldError(f"{cls.__name__} is not a message of the graph; known: {', '.join(ROS_TYPES.values())}")
     text = _FOREIGN.get(name)
     if text is None:
         text = message_definition_paths()[name].read_text(encoding="utf-8")
-    return parse_definition(text)
+    return _definitions.setdefault(cls, parse_definition(text))
 
 
 def _array(values: Sequence[Any], code: str) -> Any:

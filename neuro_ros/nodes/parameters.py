@@ -48,9 +48,9 @@ def _descriptor(info: ParameterInfo) -> ParameterDescriptor:
         high = _MAX_INTEGER if info.maximum is None else int(info.maximum)
         descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
     elif info.type is float:
-        low = -_MAX_FLOAT if info.minimum is None else float(info.minimum)
-        high = _MAX_FLOAT if info.maximum is None else float(info.maximum)
-        descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
+        bottom = -_MAX_FLOAT if info.minimum is None else float(info.minimum)
+        top = _MAX_FLOAT if info.maximum is None else float(info.maximum)
+        descriptor.floating_point_range = [FloatingPointRange(from_value=bottom, to_value=top, step=0.0)]
     return descriptor
 
 
