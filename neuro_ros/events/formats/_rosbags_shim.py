@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only door to the ``rosbags`` package, and the definition of the packets that cameras' drivers publish."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import sqlite3
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuro_ros.events.types import RecordingError
+
+__all__ = [
+    "PACKET_DEFINITION",
+    "PACKET_TYPE",
+    "add_packet_connection",
+    "create_writer",
+    "damage",
+    "deserialize",
+    "one_line",
+    "open_directory",
+    "open_storage",
+    "rename_bag",
+    "write_packet",
+]
+
+PACKET_TYPE = "event_camera_msgs/msg/EventPacket"
+PACKET_DEFINITION = """std_msgs/Header header
+uint32 height
+uint32 width
+uint64 seq
+uint64 time_base
+string encoding
+bool is_bigendian
+uint8[] events
+"""
+
+_STORAGE_VERSION = 8
+
+
+def _require() -> None:
+    try:
+        import rosbags.rosbag2  # noqa: F401
+    except ImportError as error:
+        raise RecordingError(f"bags need the rosbags package ({error}); pip install rosbags") from error
+
+
+@functools.cache
+def damage() -> tuple[type[Exception], ...]:
+    """Return what the reader is known to raise on files that are cut short or garbled."""
+    _require()
+    from rosbags.rosbag2 import ReaderError
+    from rosbags.serde import SerdeError
+
+    return (
+        ReaderError,
+        SerdeError,
+        sqlite3.Error,
+        struct.error,
+        OSError,
+        RuntimeError,  # from the decompressors
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        ArithmeticError,
+        EOFError,
+        MemoryError,
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """Write an error on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@functools.cache
+def _types() -> Any:
+    _require()
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    store = get_typestore(Stores.ROS2_JAZZY)
+    store.register(get_types_from_msg(PACKET_DEFINITION, PACKET_TYPE))
+    return store
+
+
+def deserialize(raw: bytes | memoryview) -> Any:
+    """Read a serialised packet; ``events`` is an array of uint8 on the same memory."""
+    return _types().deserialize_cdr(raw, PACKET_TYPE)
+
+
+def open_directory(path: Path) -> Any:
+    """Open a bag by its metadata; raises one of `damage`."""
+    _require()
+    from rosbags.rosbag2 import Reader
+
+    reader = Reader(path)
+    reader.open()
+    return reader
+
+
+def open_storage(path: Path, suffix: str) -> Any:
+    """Open one storage file, ``.db3`` or ``.mcap`` in kind whatever its name; raises one of `damage`."""
+    _require()
+    from rosbags.rosbag2 import Reader
+
+    storage = Reader.STORAGE_PLUGINS[suffix](path)
+    storage.open()
+    return storage
+
+
+def create_writer(partial: Path, name: str, storage: str) -> Any:
+    """Open a writer for the bag `name` in the folder `partial`."""
+    _require()
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    plugins = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
+    if storage not in plugins:
+        raise RecordingError(f"storage {storage!r} is not written; written are {', '.join(sorted(plugins))}")
+    # The storage file is named after its directory, so the bag has its final name from the start.
+    writer = Writer(partial / name, version=_STORAGE_VERSION, storage_plugin=plugins[storage])
+    writer.open()
+    return writer
+
+
+def add_packet_connection(writer: Any, topic: str) -> Any:
+    """Declare the topic."""
+    return writer.add_connection(topic, PACKET_TYPE, typestore=_types())
+
+
+def write_packet(
+    writer: Any,
+    connection: Any,
+    *,
+    stamp_ns: int,
+    frame_id: str,
+    width: int,
+    height: int,
+    sequence: int,
+    encoding: str,
+    payload: npt.NDArray[np.uint8],
+) -> None:
+    """Write one packet."""
+    types = _types().types
+    stamp = types["builtin_interfaces/msg/Time"](sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+    message = types[PACKET_TYPE](
+        header=types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id),
+        height=height,
+        width=width,
+        seq=sequence,
+        time_base=0,
+        encoding=encoding,
+        is_bigendian=False,
+        events=payload,
+    )
+    writer.write(connection, stamp_ns, _types().serialize_cdr(message, PACKET_TYPE))
+
+
+def rename_bag(partial: Path, path: Path) -> None:
+    """Put a finished bag in place of an older one, which is gone only when the new one is there."""
+    old = partial / ".old"
+    if path.exists():
+        path.rename(old)
+    (partial / path.name).rename(path)
+    shutil.rmtree(partial)

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prophesee RAW: text lines ``% key value``, then the words of an encoding. Also words without any header.
+
+The text ends with the line ``% end`` or with the first line that does not begin
+with ``% ``. The encoding stands in ``format EVT3;height=720;width=1280`` or, in
+older files, in ``evt 3.0``; the sensor's size there, in ``geometry 1280x720``,
+or follows from the sensor that ``plugin_name`` names. Our own files add
+``time_base_us``, the upper part of the first time, which the words cannot hold.
+
+References
+----------
+Prophesee, "RAW file format" (docs.prophesee.ai).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from neuro_ros.events.encodings import ENCODINGS, Encoding, find_encoding
+from neuro_ros.events.formats.base import OpenOptions, Recording, RecordingWriter
+from neuro_ros.events.stream import decode_stream
+from neuro_ros.events.types import EventBatch, RecordingError
+
+__all__ = ["RawRecording", "RawWriter", "matches", "open_headerless", "open_raw"]
+
+_MAX_LINE_BYTES = 4096
+_MAX_HEADER_BYTES = 1 << 16
+_TIME_BASE_KEY = "time_base_us"
+
+# Sensor sizes by the name of the plug-in that wrote the file, for headers without a geometry. Longer names first.
+_SENSORS = (
+    ("genx320", 320, 320),
+    ("imx636", 1280, 720),
+    ("imx646", 1280, 720),
+    ("gen41", 1280, 720),
+    ("gen4", 1280, 720),
+    ("gen31", 640, 480),
+    ("gen3", 640, 480),
+)
+
+
+def read_header(stream: BinaryIO) -> tuple[dict[str, str], int]:
+    """Read the text lines.
+
+    Returns
+    -------
+    fields : dict
+        Keys in lower case.
+    offset : int
+        Where the words begin.
+    """
+    text = stream.read(_MAX_HEADER_BYTES)
+    fields: dict[str, str] = {}
+    offset = 0
+    while text.startswith(b"% ", offset):
+        end = text.find(b"\n", offset, offset + _MAX_LINE_BYTES)
+        line = text[offset + 2 : end].strip()
+        # The first words of the data may look like the start of a line, but hardly like a whole one.
+        if end < 0 or any(byte < 9 or byte > 126 for byte in line):
+            break
+        offset = end + 1
+        key, _, value = line.decode("ascii").partition(" ")
+        if key == "end":
+            break
+        fields.setdefault(key.lower(), value.strip())
+    return fields, offset
+
+
+def matches(head: bytes) -> bool:
+    """Recognise a RAW header by its first bytes (as many as a header is likely to have)."""
+    if not head.startswith(b"% "):
+        return False
+    lines = re.split(rb"\r?\n", head)
+    return any(re.match(rb"% (evt|format|end|plugin_name|integrator_name)\b", line) for line in lines)
+
+
+def _encoding_of(fields: dict[str, str]) -> str | None:
+    """Find the encoding's name as the header gives it, without punctuation, such as EVT3."""
+    if "format" in fields:
+        name = fields["format"].partition(";")[0].strip().upper().replace(".", "")
+    elif "evt" in fields:
+        major, _, minor = fields["evt"].strip().partition(".")
+        name = f"EVT{major}" + ("" if minor in ("", "0") else minor)
+    else:
+        return None
+    return name.removesuffix("0") if name in ("EVT20", "EVT30", "EVT40") else name
+
+
+def _size_of(fields: dict[str, str]) -> tuple[int, int] | None:
+    """Find the sensor's width and height."""
+    options = dict(re.findall(r"(\w+)\s*=\s*(\d+)", fields.get("format", "").lower()))
+    if "width" in options and "height" in options:
+        return int(options["width"]), int(options["height"])
+    geometry = re.fullmatch(r"(\d+)\s*[xX]\s*(\d+)", fields.get("geometry", ""))
+    if geometry:
+        return int(geometry[1]), int(geometry[2])
+    plugin = fields.get("plugin_name", "").lower()
+    return next(((width, height) for name, width, height in _SENSORS if name in plugin), None)
+
+
+class RawRecording(Recording):
+    """Words of one encoding from some offset of a file to its end."""
+
+    def __init__(
+        self, path: Path, encoding: Encoding, width: int, height: int, offset: int = 0, time_base_ns: int = 0
+    ) -> None:
+        super().__init__(path, encoding.name, width, height)
+        self._encoding = encoding
+        self._offset = offset
+        self._time_base_ns = time_base_ns
+        self._file: BinaryIO | None = path.open("rb", buffering=0)  # type: ignore[assignment]
+
+    def batches(self, max_events: int = 65536) -> Iterator[EventBatch]:
+        """See `Recording.batches`."""
+        if self._file is None:
+            raise RecordingError(f"{self.path}: the recording is closed")
+        self.counters.clear()
+        self._file.seek(self._offset)
+        decoder = self._encoding.decoder(self.width, self.height)
+        if self._time_base_ns:
+            decoder.start_at(self._time_base_ns)
+        return decode_stream(self._file.readinto, decoder, self.counters, max_events)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """See `Recording.close`."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def open_raw(path: Path, options: OpenOptions) -> RawRecording:
+    """Open a file that begins with a RAW header; given options win over the header.
+
+    Raises
+    ------
+    RecordingError
+        When the header does not name an encoding that is read, or no sensor size.
+    """
+    with path.open("rb") as stream:
+        fields, offset = read_header(stream)
+    if options.encoding is not None:
+        encoding = find_encoding(options.encoding)
+    else:
+        name = _encoding_of(fields)
+        known = {entry.raw_name: entry for entry in ENCODINGS.values() if entry.raw_name}
+        if name is None:
+            raise RecordingError(
+                f"{path}: the header names no encoding; give --encoding, one of {', '.join(sorted(ENCODINGS))}"
+            )
+        if name not in known:
+            raise RecordingError(f"{path}: RAW with {name} is not read; read are {', '.join(sorted(known))}")
+        encoding = known[name]
+    size = _size_of(fields)
+    width = options.width if options.width is not None else size[0] if size else None
+    height = options.height if options.height is not None else size[1] if size else None
+    if width is None or height is None:
+        raise RecordingError(f"{path}: the header names no sensor size; give --width and --height")
+    base = fields.get(_TIME_BASE_KEY, "0")
+    time_base_ns = int(base) * 1000 if base.isdecimal() and len(base) <= 15 else 0
+    return RawRecording(path, encoding, width, height, offset, time_base_ns)
+
+
+def open_headerless(path: Path, options: OpenOptions) -> RawRecording:
+    """Open a file of bare words.
+
+    Raises
+    ------
+    RecordingError
+        When the encoding or the sensor's size is not given.
+    """
+    if options.encoding is None:
+        raise RecordingError(f"{path}: give the encoding of the words")
+    encoding = find_encoding(options.encoding)
+    if options.width is None or options.height is None:
+        raise RecordingError(f"{path}: words without a header need --width and --height")
+    return RawRecording(path, encoding, options.width, options.height)
+
+
+class RawWriter(RecordingWriter):
+    """Writes a RAW file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    width, height : int
+    encoding : str
+        Of those with an encoder and a RAW name.
+
+    Raises
+    ------
+    RecordingError
+        When the encoding is not written.
+    """
+
+    def __init__(self, path: Path, width: int, height: int, encoding: str = "evt3") -> None:
+        super().__init__(path, width, height)
+        self._encoding = find_encoding(encoding)
+        if self._encoding.encoder is None or self._encoding.raw_name is None:
+            raise RecordingError(f"{path}: RAW with {encoding} is not written")
+        self._encoder = self._encoding.encoder()
+        self._header_done = False
+        self._file: BinaryIO | None = self._partial.open("wb")
+
+    def _write(self, events: npt.NDArray[np.void], triggers: npt.NDArray[np.void]) -> None:
+        if self._file is None:
+            raise RecordingError(f"{self.path}: the recording is closed")
+        data = self._encoder.encode(events, triggers)
+        if not self._header_done and (len(events) or len(triggers)):
+            first_ns = min(int(times[0]) for times in (events["t"], triggers["t"]) if len(times))
+            self._write_header(first_ns)
+        self._file.write(data)
+
+    def _write_header(self, first_ns: int) -> None:
+        lines = [
+            f"format {self._encoding.raw_name};height={self.height};width={self.width}",
+            f"geometry {self.width}x{self.height}",
+            f"evt {self._encoding.raw_name[3:4]}.{self._encoding.raw_name[4:] or '0'}",  # type: ignore[index]
+            f"{_TIME_BASE_KEY} {first_ns // 1000}",
+            "end",
+        ]
+        self._file.write("".join(f"% {line}\n" for line in lines).encode("ascii"))  # type: ignore[union-attr]
+        self._header_done = True
+
+    def close(self) -> None:
+        """See `RecordingWriter.close`."""
+        if self._file is None:
+            return
+        if not self._header_done:
+            self._write_header(0)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._file = None
+        self._partial.replace(self.path)
+
+    def abandon(self) -> None:
+        """See `RecordingWriter.abandon`."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._partial.unlink(missing_ok=True)

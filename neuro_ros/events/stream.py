@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cuts a byte stream into words for a decoder, and a decoder's output into batches.
+
+Knows nothing of files and headers: bytes come in, `EventBatch` come out, with
+the memory of both reused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from neuro_ros.events.encodings import BytesDecoder
+from neuro_ros.events.types import EVENT_DTYPE, TRIGGER_DTYPE, DecodeCounters, EventBatch, as_words
+
+__all__ = ["CHUNK_BYTES", "BackwardsCounter", "PacketDecoder", "decode_stream"]
+
+#: Bytes read at a time: large enough to make a call cheap, small enough to stay in a core's cache.
+CHUNK_BYTES = 1 << 18
+
+# A batch smaller than this is cut from a larger one, so that the largest burst of any decoder fits.
+_SMALLEST_BUFFER = 256
+_TRIGGER_ROOM = 4096
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_backwards(events, previous):  # type: ignore[no-untyped-def]
+    count = 0
+    for index in range(len(events)):
+        time_ns = events[index, 0]
+        count += np.int64(time_ns < previous)
+        previous = time_ns
+    return count, previous
+
+
+class BackwardsCounter:
+    """Counts the events whose time lies before that of the event before them, across batches."""
+
+    def __init__(self) -> None:
+        self._previous = np.iinfo(np.int64).min
+
+    def count(self, events: npt.NDArray[np.void]) -> int:
+        """Return how many of these events step back in time."""
+        count, self._previous = _count_backwards(as_words(events), self._previous)
+        return int(count)
+
+
+def decode_stream(
+    read_into: Callable[[memoryview], int],
+    decoder: BytesDecoder,
+    counters: DecodeCounters,
+    max_events: int,
+) -> Iterator[EventBatch]:
+    """Decode a stream to its end.
+
+    Parameters
+    ----------
+    read_into : callable
+        Fills a writable buffer from its start and returns the number of bytes, 0 at the end
+        (`io.RawIOBase.readinto`).
+    decoder : BytesDecoder
+        Keeps its state between calls.
+    counters : DecodeCounters
+        Added to. A last, incomplete word counts as an error.
+    max_events : int
+        Most events of a batch, at least 1.
+
+    Yields
+    ------
+    EventBatch
+        Never without events and triggers; its arrays are reused.
+    """
+    if max_events < 1:
+        raise ValueError(f"max_events is {max_events}, it must be at least 1")
+    buffer = np.empty(CHUNK_BYTES, np.uint8)
+    view = memoryview(buffer)
+    events = np.empty(max(max_events, _SMALLEST_BUFFER), EVENT_DTYPE)
+    triggers = np.empty(_TRIGGER_ROOM, TRIGGER_DTYPE)
+    backwards = BackwardsCounter()
+    carried = event_count = trigger_count = 0
+
+    def batches() -> Iterator[EventBatch]:
+        decoder.add_counts(counters)
+        counters.non_monotonic += backwards.count(events[:event_count])
+        for start in range(0, max(event_count, 1), max_events):
+            last = start + max_events >= event_count
+            yield EventBatch(
+                events[start : min(start + max_events, event_count)],
+                triggers[:trigger_count] if last else triggers[:0],
+            )
+
+    while count := read_into(view[carried:]):
+        available = carried + count
+        usable = available - available % decoder.word_bytes
+        offset = 0
+        while offset < usable:
+            used, new_events, new_triggers = decoder.decode(
+                buffer[offset:usable], events[event_count:], triggers[trigger_count:]
+            )
+            offset += used
+            event_count += new_events
+            trigger_count += new_triggers
+            if offset < usable:  # an output is full
+                yield from batches()
+                event_count = trigger_count = 0
+        carried = available - usable
+        buffer[:carried] = buffer[usable:available]
+    counters.errors += carried != 0
+    if event_count or trigger_count:
+        yield from batches()
+    decoder.add_counts(counters)
+
+
+class PacketDecoder:
+    """Decodes the payloads of ``event_camera_msgs/EventPacket`` of one stream.
+
+    Parameters
+    ----------
+    encoding : str
+        A name in `neuro_ros.events.ENCODINGS`.
+    width, height : int
+        Of the sensor [px].
+
+    Attributes
+    ----------
+    counters : DecodeCounters
+        Of everything since construction.
+
+    Raises
+    ------
+    RecordingError
+        When the encoding is not read.
+    """
+
+    def __init__(self, encoding: str, width: int, height: int) -> None:
+        from neuro_ros.events.encodings import find_encoding
+
+        self._encoding = find_encoding(encoding)
+        self.encoding = self._encoding.name
+        self.width = int(width)
+        self.height = int(height)
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"the sensor is {width}x{height} px, both must be at least 1")
+        self.counters = DecodeCounters()
+        self._events = np.empty(1 << 14, EVENT_DTYPE)
+        self._triggers = np.empty(64, TRIGGER_DTYPE)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new stream; the counters go on."""
+        self._decoder = self._encoding.decoder(self.width, self.height)
+        self._backwards = BackwardsCounter()
+        self._lost = 0
+
+    def lose(self, packets: int) -> None:
+        """Say that packets were lost before the next one; the decoder waits for the next absolute time."""
+        self.counters.lost_packets += packets
+        self._lost += packets
+        self._decoder.resync()
+
+    def decode(self, payload: bytes | memoryview | npt.NDArray[np.uint8], time_base_ns: int = 0) -> EventBatch:
+        """Decode one payload, however many events it holds.
+
+        Parameters
+        ----------
+        payload : bytes-like
+            ``EventPacket.events``.
+        time_base_ns : int
+            ``EventPacket.time_base``; used by encodings with relative times only.
+
+        Returns
+        -------
+        EventBatch
+            Its arrays are reused by the next call.
+        """
+        data = np.frombuffer(payload, np.uint8)
+        word_bytes = self._decoder.word_bytes
+        usable = len(data) - len(data) % word_bytes
+        self.counters.errors += usable != len(data)
+        offset = event_count = trigger_count = 0
+        while offset < usable:
+            used, new_events, new_triggers = self._decoder.decode(
+                data[offset:usable], self._events[event_count:], self._triggers[trigger_count:], time_base_ns
+            )
+            offset += used
+            event_count += new_events
+            trigger_count += new_triggers
+            if offset < usable:
+                if len(self._events) - event_count < self._decoder.burst:
+                    self._events = np.resize(self._events, 2 * len(self._events))
+                if len(self._triggers) - trigger_count < 1:
+                    self._triggers = np.resize(self._triggers, 2 * len(self._triggers))
+        self._decoder.add_counts(self.counters)
+        events = self._events[:event_count]
+        self.counters.non_monotonic += self._backwards.count(events)
+        lost, self._lost = self._lost, 0
+        return EventBatch(events, self._triggers[:trigger_count], complete=lost == 0, lost_packets=lost)
