@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures speed beside the peers that are installed, in one run, as ratios."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from neuro_ros.cli import benchmarks as benchmarks_package
+from neuro_ros.cli.arguments import add_json_argument, emit
+from neuro_ros.cli.benchmarks._measure import Benchmark, Missing
+
+__all__ = ["SUMMARY", "add_arguments", "main"]
+
+SUMMARY = "measure speed beside the peers that are installed"
+
+_NAMED = ("numpy", "numba", "torch", "lava-nc", "dv-processing", "expelliarmus", "faery", "tonic", "spikingjelly")
+
+
+def _areas() -> list[str]:
+    return sorted(
+        module.name for module in pkgutil.iter_modules(benchmarks_package.__path__) if not module.name.startswith("_")
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the area."""
+    parser.add_argument("area", nargs="?", choices=_areas(), help="what to measure; everything when not given")
+    add_json_argument(parser)
+
+
+def _versions() -> dict[str, str]:
+    installed = {distribution.name: distribution.version for distribution in metadata.distributions()}
+    return {"python": platform.python_version(), **{name: installed[name] for name in _NAMED if name in installed}}
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    for line in text.splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _table(area: str, rows: list[Benchmark]) -> str:
+    lines = [area]
+    for row in rows:
+        ratio = "" if row.times_best_peer is None else f"  {row.times_best_peer:5.1f} x the best peer"
+        lines.append(f"  {row.name:<48} {row.ours:10.3g} {row.unit}{ratio}")
+        lines += [f"      {name:<44} {value:10.3g} {row.unit}" for name, value in row.peers.items()]
+    return "\n".join(lines)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Measure and print; always good, because a figure is not a verdict."""
+    missing = Missing()
+    measured: dict[str, list[Benchmark]] = {}
+    for area in [args.area] if args.area else _areas():
+        module = importlib.import_module(f"{benchmarks_package.__name__}.{area}")
+        measured[area] = []
+        for row in module.benchmarks(missing):
+            sys.stderr.write(f"{area}: {row.name}\n")
+            measured[area].append(row)
+    machine = f"{_processor()}, {platform.system()} {platform.machine()}"
+    text = "\n".join(_table(area, rows) for area, rows in measured.items()) + f"\n{machine}"
+    if missing.names:
+        text += "\nnot installed, so not compared: " + ", ".join(missing.names)
+    rows = [{"area": area, **row.as_dict()} for area, group in measured.items() for row in group]
+    emit(args, {"benchmarks": rows, "machine": machine, "versions": _versions(), "missing": missing.names}, text)
+    return 0
