@@ -63,6 +63,9 @@ class BytesDecoder(ABC):
         consumed_bytes, events_written, triggers_written : int
         """
 
+    def start_at(self, time_ns: int) -> None:  # noqa: B027 - absolute times need it not
+        """Say roughly when the stream begins, where its words hold only the lower part of the time."""
+
     @abstractmethod
     def resync(self) -> None:
         """Forget what lost data may have changed; keep the count of time wraps."""
@@ -95,7 +98,7 @@ class WordDecoder(BytesDecoder):
         data: npt.NDArray[np.uint8],
         events: npt.NDArray[np.void],
         triggers: npt.NDArray[np.void],
-        time_base_ns: int = 0,
+        time_base_ns: int = 0,  # noqa: ARG002 - of the interface
     ) -> tuple[int, int, int]:
         """See `BytesDecoder.decode`; the time base is not used, these times are absolute."""
         used, event_count, trigger_count = type(self).kernel(

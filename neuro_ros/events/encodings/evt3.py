@@ -52,7 +52,8 @@ def _decode(words, state, counts, width, height, events, triggers):  # type: ign
     polarity = state[_POLARITY]
     high_ns = high * _HIGH_UNIT_NS
     y_bits = y << 16
-    # One comparison decides whether an event counts: before the first time and in rows beyond the sensor no x is small enough.
+    # One comparison decides whether an event counts: before the first time, and in rows beyond the sensor, no x is
+    # small enough.
     x_limit = width if (have_time != 0 and y < height) else 0
     event_room = len(events) - 12
     trigger_room = len(triggers) - 1
@@ -68,7 +69,7 @@ def _decode(words, state, counts, width, height, events, triggers):  # type: ign
         code = word >> 12
         payload = word & 0xFFF
         if code == 2 or code == 0 or code == 6:
-            # These three codes follow each other without a pattern that a branch predictor could learn: no branches here.
+            # These three codes follow each other in no pattern that a branch predictor could learn: no branches.
             is_row = code == 0
             x = word & 0x7FF
             y_bits = (x << 16) if is_row else y_bits

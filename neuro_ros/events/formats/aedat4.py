@@ -71,9 +71,7 @@ class Aedat4Recording(Recording):
             source = packet.numpy()
             if len(source) > len(buffer):
                 buffer = np.empty(max(len(source), 2 * len(buffer)), EVENT_DTYPE)
-            inside = (
-                (source["x"] >= 0) & (source["x"] < self.width) & (source["y"] >= 0) & (source["y"] < self.height)
-            )
+            inside = (source["x"] >= 0) & (source["x"] < self.width) & (source["y"] >= 0) & (source["y"] < self.height)
             if not inside.all():
                 source = source[inside]
                 self.counters.out_of_area += len(inside) - len(source)

@@ -107,6 +107,7 @@ class Recording(ABC):
             may be under way at a time.
         """
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of the file; safe twice."""
 

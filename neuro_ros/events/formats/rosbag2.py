@@ -46,7 +46,9 @@ def matches(head: bytes) -> bool:
 def _storage_files(path: Path) -> list[Path]:
     """List the storage files of a bag directory in the order in which they were recorded."""
     found = [item for item in path.iterdir() if item.suffix in _STORAGES and item.is_file()]
-    return sorted(found, key=lambda item: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", item.name)])
+    return sorted(
+        found, key=lambda item: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", item.name)]
+    )
 
 
 def is_bag_directory(path: Path) -> bool:
@@ -93,7 +95,11 @@ class BagRecording(Recording):
     """Event packets of one topic."""
 
     def __init__(self, path: Path, sources: list[_Source], first: Any, topic: str) -> None:
-        super().__init__(path, f"rosbag2/{find_encoding(first.encoding).name}", int(first.width), int(first.height))
+        try:
+            encoding = find_encoding(first.encoding).name
+        except RecordingError as error:
+            raise RecordingError(f"{path}: {error}") from error
+        super().__init__(path, f"rosbag2/{encoding}", int(first.width), int(first.height))
         self.topic = topic
         self._sources = sources
         self._encoding = first.encoding
@@ -116,7 +122,9 @@ class BagRecording(Recording):
                     break
                 except shim.damage() as error:
                     self.counters.errors += 1
-                    _LOGGER.warning("%s: the rest of a storage file cannot be read: %s", self.path, shim.one_line(error))
+                    _LOGGER.warning(
+                        "%s: the rest of a storage file cannot be read: %s", self.path, shim.one_line(error)
+                    )
                     break
                 try:
                     message = shim.deserialize(raw)
@@ -193,14 +201,19 @@ def _choose(path: Path, readers: list[Any], options: OpenOptions) -> BagRecordin
         connections = [item for item in reader.connections if item.topic == topic and item.msgtype == PACKET_TYPE]
         if connections:
             sources.append(_Source(reader, connections))
-    for source in sources:
-        try:
+    first = _first_message(path, topic, sources)
+    options.refuse_encoding(path, first.encoding)
+    return BagRecording(path, sources, first, topic)
+
+
+def _first_message(path: Path, topic: str, sources: list[_Source]) -> Any:
+    """Read the first message, which tells the encoding and the sensor."""
+    try:
+        for source in sources:
             for _, _, raw in source.reader.messages(source.connections):
-                first = shim.deserialize(raw)
-                options.refuse_encoding(path, first.encoding)
-                return BagRecording(path, sources, first, topic)
-        except shim.damage() as error:
-            raise RecordingError(f"{path}: the first message on {topic} cannot be read: {shim.one_line(error)}") from error
+                return shim.deserialize(raw)
+    except shim.damage() as error:
+        raise RecordingError(f"{path}: the first message on {topic} cannot be read: {shim.one_line(error)}") from error
     raise RecordingError(f"{path}: there are no messages on {topic}")
 
 

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``neuro_ros convert IN OUT``: write a recording in another format."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from neuro_ros.cli.arguments import add_json_argument, add_recording_arguments, emit
+from neuro_ros.events import WRITERS, create_recording, open_recording
+
+SUMMARY = "write a recording of events in another format"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare both recordings and ``--json``."""
+    add_recording_arguments(parser, "input")
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="file, or directory for a bag")
+    parser.add_argument("--topic", help="topic of the events, where the input is a bag that holds several")
+    parser.add_argument(
+        "--to",
+        choices=tuple(WRITERS),
+        metavar="FORMAT",
+        help=f"{', '.join(WRITERS)} (default: after the output's suffix: .raw is evt3, none is a bag)",
+    )
+    add_json_argument(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Convert, and print how many events were written."""
+    with open_recording(args.input, args.encoding, args.width, args.height, args.topic) as recording:
+        with create_recording(args.output, recording.width, recording.height, args.to) as writer:
+            triggers = 0
+            for batch in recording.batches():
+                triggers += len(batch.triggers)
+                writer.write(batch.events, batch.triggers)
+        emit(args, {"events": writer.events, "triggers": triggers, **recording.counters.as_dict()})
+    return 0
