@@ -60,9 +60,9 @@ def write_atomically(path: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink()
         raise
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -80,7 +80,7 @@ def read(path: Path, file_format: str) -> tuple[dict[str, Any], dict[str, NDArra
         When it is missing, truncated, not safetensors, or of another format.
     """
     try:
-        with open(path, "rb") as stream:
+        with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             if not 8 <= size <= MAX_FILE_BYTES:
                 raise ContainerError(f"{path} has {size} bytes, outside 8..{MAX_FILE_BYTES}")
@@ -116,7 +116,7 @@ def _head(path: Path, raw: bytes, file_format: str) -> dict[str, Any]:
         raise ContainerError(f"{path} is not a {file_format} file: its metadata names {found}")
     if compact != text.rstrip(" "):
         # a blank changed into a tab is valid JSON, yet not what was saved
-        raise ContainerError(f"{path}: the header differs from its canonical form; the file was changed after it was saved")
+        raise ContainerError(f"{path}: the header is not in its canonical form; the file was changed after saving")
     try:
         head = json.loads(metadata[file_format])
     except (ValueError, TypeError, RecursionError) as error:

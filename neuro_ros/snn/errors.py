@@ -3,7 +3,9 @@
 
 from neuro_ros.errors import NeuroRosError
 
-__all__ = ["BackendUnavailableError", "EngineError", "ModelError", "NetworkError", "StateError", "UnsupportedLayerError"]
+__all__ = [
+    "BackendUnavailableError", "EngineError", "ModelError", "NetworkError", "StateError", "UnsupportedLayerError",
+]
 
 
 class ModelError(NeuroRosError):

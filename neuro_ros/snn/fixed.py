@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from . import _kernel
 from .engine import WindowResult, check_indices, check_registers
-from .errors import EngineError
+from .errors import EngineError, UnsupportedLayerError
 from .model import Model
 from .network import Conv2d, Dense, Layer, Shape
 from .state import LayerState, NetworkState, model_registers
@@ -107,7 +107,7 @@ class FixedEngine:
         elif isinstance(connection, Conv2d):
             table = _conv_table(connection)
         else:
-            raise EngineError(f"layer '{layer.name}': the fixed engine does not know connection kind {connection.kind!r}")
+            raise UnsupportedLayerError("fixed", layer.name, f"connection kind {connection.kind!r} is unknown to it")
         # -256 << 7 is the least int16 and 254 << 7 below the largest: the shift never loses a bit
         return table << max(connection.weight_exp, 0)
 
@@ -134,7 +134,8 @@ class FixedEngine:
 
     def _apply_registers(self) -> None:
         """Write the registers in force into the description; blocks with a bias never sleep."""
-        for index, (layer, shape) in enumerate(zip(self.model.network.layers, self.model.network.shapes)):
+        for index, (layer, shape) in enumerate(
+                zip(self.model.network.layers, self.model.network.shapes, strict=True)):
             neuron = replace(layer.neuron, **self._registers[index])
             for name, value in (("u_factor", 4096 - (neuron.du + 1)), ("v_factor", 4096 - neuron.dv),
                                 ("threshold", neuron.vth << 6)):
@@ -216,7 +217,7 @@ class FixedEngine:
         """
         self._check_open()
         state.check(self.model)
-        for index, (layer, layer_state) in enumerate(zip(self.model.network.layers, state.layers)):
+        for index, (layer, layer_state) in enumerate(zip(self.model.network.layers, state.layers, strict=True)):
             # a negative weight_exp shifts the sum when it is read; shifted back, it gives the same a_buff
             raw = layer_state.a_buff << max(-layer.connection.weight_exp, 0)
             for own, given in ((self._u, layer_state.u), (self._v, layer_state.v), (self._a, raw)):

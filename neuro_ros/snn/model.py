@@ -93,7 +93,8 @@ class Model:
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
         if len(self.labels) != self.network.classes:
-            raise ModelError(f"{len(self.labels)} labels for {self.network.classes} output neurons; give one label a neuron")
+            raise ModelError(f"{len(self.labels)} labels for {self.network.classes} output neurons; "
+                             "give one label a neuron")
         if len(set(self.labels)) != len(self.labels) or not all(isinstance(x, str) and x for x in self.labels):
             raise ModelError(f"labels {list(self.labels)} must be unique, non-empty strings")
         if not isinstance(self.bins, int) or not 1 <= self.bins <= 1024:
@@ -167,7 +168,8 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     except (ModelError, NetworkError) as error:
         raise ModelError(f"{path}: {error}") from None
     if model.digest != expected:
-        raise ModelError(f"{path}: the manifest holds entries that this release does not know; refused rather than ignored")
+        raise ModelError(f"{path}: the manifest holds entries that this release does not know; "
+                         "refused rather than ignored")
     return model
 
 

@@ -103,7 +103,8 @@ def _effective_weights(value: Any, ndim: int) -> NDArray[np.int16]:
 def _worst_case(fan_in: int, weight: NDArray[np.int16], weight_exp: int) -> int:
     """Largest magnitude that a << 6 can take when all sources spike with the largest weight."""
     total = fan_in * int(np.abs(weight.astype(np.int32)).max())
-    shifted = total << weight_exp if weight_exp >= 0 else -((-total) >> -weight_exp)  # floor of a negative sum is larger
+    # the floor of a negative sum is the larger magnitude
+    shifted = total << weight_exp if weight_exp >= 0 else -((-total) >> -weight_exp)
     return shifted << ACTIVATION_SHIFT
 
 
@@ -127,6 +128,9 @@ class Connection(Protocol):
 
     def worst_case(self) -> int:
         """Return the largest magnitude that the aligned input ``a << 6`` can take."""
+
+    def fan_out(self, input_shape: Shape) -> NDArray[np.int64]:
+        """Return the number of synapses of every source, in the shape of the input."""
 
     def parameters(self) -> dict[str, Any]:
         """Return the JSON-able scalars of this connection, without its tensors."""
@@ -160,12 +164,16 @@ class Dense:
         """Return (n_out, 1, 1); the input must flatten to n_in cells."""
         cells = input_shape[0] * input_shape[1] * input_shape[2]
         if self.weight.shape[1] != cells:
-            raise NetworkError(f"weight has {self.weight.shape[1]} columns but the input {input_shape} has {cells} cells")
+            raise NetworkError(f"weight has {self.weight.shape[1]} columns, the input {input_shape} has {cells} cells")
         return self.weight.shape[0], 1, 1
 
     def worst_case(self) -> int:
         """Return n_in x max abs w, shifted as the hardware shifts it."""
         return _worst_case(self.weight.shape[1], self.weight, self.weight_exp)
+
+    def fan_out(self, input_shape: Shape) -> NDArray[np.int64]:
+        """Return n_out for every source; a zero weight is a synapse too."""
+        return np.full(input_shape, self.weight.shape[0], np.int64)
 
     def parameters(self) -> dict[str, Any]:
         """Return the scalars of this connection."""
@@ -211,13 +219,27 @@ class Conv2d:
         height = (input_shape[1] + 2 * self.padding[0] - k_y) // self.stride[0] + 1
         width = (input_shape[2] + 2 * self.padding[1] - k_x) // self.stride[1] + 1
         if height < 1 or width < 1:
-            raise NetworkError(f"kernel {k_y}x{k_x} is larger than the padded input {input_shape}; use a smaller kernel")
+            raise NetworkError(f"kernel {k_y}x{k_x} is larger than the padded input {input_shape}; "
+                               "use a smaller kernel")
         return c_out, height, width
 
     def worst_case(self) -> int:
         """Return c_in x k_y x k_x x max abs w, shifted as the hardware shifts it."""
         _, c_in, k_y, k_x = self.weight.shape
         return _worst_case(c_in * k_y * k_x, self.weight, self.weight_exp)
+
+    def fan_out(self, input_shape: Shape) -> NDArray[np.int64]:
+        """Return c_out x the kernel places that reach a target; fewer at the border and between strides."""
+        _, height, width = self.output_shape(input_shape)
+        reached = []
+        for axis, extent, targets in ((0, input_shape[1], height), (1, input_shape[2], width)):
+            taps = np.zeros(extent, np.int64)
+            for target in range(targets):
+                start = target * self.stride[axis] - self.padding[axis]
+                taps[max(start, 0):max(start + self.weight.shape[2 + axis], 0)] += 1
+            reached.append(taps)
+        plane = self.weight.shape[0] * np.multiply.outer(*reached)
+        return np.broadcast_to(plane, input_shape).copy()
 
     def parameters(self) -> dict[str, Any]:
         """Return the scalars of this connection."""
@@ -350,7 +372,8 @@ class Network:
             if worst > ACCUMULATOR_LIMIT:
                 raise NetworkError(
                     f"layer '{layer.name}': the worst-case accumulator fan-in x max|w| << weight_exp << 6 is {worst}, "
-                    f"{worst - ACCUMULATOR_LIMIT} above 2^24 = {ACCUMULATOR_LIMIT}; lower max|w|, weight_exp or the fan-in")
+                    f"{worst - ACCUMULATOR_LIMIT} above 2^24 = {ACCUMULATOR_LIMIT}; "
+                    "lower max|w|, weight_exp or the fan-in")
             shapes.append(shape)
         object.__setattr__(self, "shapes", tuple(shapes))
 
@@ -358,7 +381,8 @@ class Network:
     def _check_cells(what: str, shape: Shape) -> None:
         cells = shape[0] * shape[1] * shape[2]
         if cells > MAX_CELLS:
-            raise NetworkError(f"{what}: shape {shape} has {cells} cells, the limit is {MAX_CELLS}; use a larger stride")
+            raise NetworkError(f"{what}: shape {shape} has {cells} cells, the limit is {MAX_CELLS}; "
+                               "use a larger stride")
 
     @property
     def depth(self) -> int:
@@ -382,7 +406,7 @@ class Network:
         return {
             "input_shape": list(self.input_shape),
             "layers": [{"name": layer.name, "connection": layer.connection.kind, "neuron": layer.neuron.kind,
-                        "shape": list(shape)} for layer, shape in zip(self.layers, self.shapes)],
+                        "shape": list(shape)} for layer, shape in zip(self.layers, self.shapes, strict=True)],
         }
 
     def topology_digest(self) -> str:

@@ -99,7 +99,8 @@ class Reference:
 
     def arrays(self, index):
         """Return u, v, a_buff of a layer as int64 (c, h, w)."""
-        return tuple(np.array(part[index], np.int64).reshape(self.shapes[index + 1]) for part in (self.u, self.v, self.a))
+        return tuple(np.array(part[index], np.int64).reshape(self.shapes[index + 1])
+                     for part in (self.u, self.v, self.a))
 
 
 def _draw_lif(draw, shape, exotic):
@@ -145,7 +146,8 @@ def models(draw, kinds=("dense", "conv2d"), negative_conv_exp=True, max_layers=3
         if kind == "conv2d":
             k_y = draw(st.integers(1, min(4, shape[1] + 2)))
             k_x = draw(st.integers(1, min(4, shape[2] + 2)))
-            padding = (max(draw(st.integers(0, 2)), -(-(k_y - shape[1]) // 2)), max(draw(st.integers(0, 2)), -(-(k_x - shape[2]) // 2)))
+            padding = tuple(max(draw(st.integers(0, 2)), -(-(kernel - extent) // 2))
+                            for kernel, extent in ((k_y, shape[1]), (k_x, shape[2])))
             weight_shape = (draw(st.integers(1, 5)), shape[0], k_y, k_x)
             fan_in = int(np.prod(weight_shape[1:]))
         else:

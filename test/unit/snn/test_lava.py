@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lava's fixed-point processes against the fixed engine, and the life of the worker process."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from neuro_ros.snn import (
+    BackendUnavailableError,
+    Conv2d,
+    Dense,
+    EngineError,
+    Layer,
+    Lif,
+    Model,
+    Network,
+    UnsupportedLayerError,
+    create_engine,
+)
+from neuro_ros.snn.lava_shim import INSTALL_HINT, has_lava
+
+pytestmark = [pytest.mark.lava, pytest.mark.skipif(not has_lava(), reason=f"Lava is not installed: {INSTALL_HINT}")]
+
+
+def assert_same(lava, fixed, lava_result, fixed_result):
+    for step, (ours, theirs) in enumerate(zip(fixed_result.steps, lava_result.steps, strict=True)):
+        for layer, (own, other) in enumerate(zip(ours, theirs, strict=True)):
+            np.testing.assert_array_equal(other, own, err_msg=f"spikes of layer {layer} at step {step}")
+    for name in ("spike_counts", "layer_spikes", "layer_synaptic_ops"):
+        np.testing.assert_array_equal(getattr(lava_result, name), getattr(fixed_result, name), err_msg=name)
+    for index, (ours, theirs) in enumerate(zip(fixed.state().layers, lava.state().layers, strict=True)):
+        for name in ("u", "v", "a_buff"):
+            where = f"{name} of layer {index}"
+            np.testing.assert_array_equal(getattr(theirs, name), getattr(ours, name), err_msg=where)
+
+
+def hold_both(lava, fixed, indices, bins):
+    assert_same(lava, fixed, lava.run_window(indices, bins, record=True), fixed.run_window(indices, bins, record=True))
+
+
+def rebuilt(engine, model):
+    """Let the worker of `engine` run another model; saves the seconds of a new worker for each random network."""
+    engine.load(model)
+    return engine
+
+
+@pytest.fixture(scope="module")
+def engine():
+    network = Network([Layer("only", Dense(np.array([[64]], np.int16)), Lif(0, 0, 10))], (1, 1, 1))
+    lava = create_engine(Model(network, ["one"]), "lava")
+    yield lava
+    lava.close()
+
+
+@pytest.mark.parametrize("kinds", [("dense",), ("conv2d",), ("dense", "conv2d")], ids="-".join)
+def test_random_networks_agree_in_spikes_and_state_each_step(
+        engine, kinds, counts, reference, draw_models, draw_windows):
+    examples = counts(f"networks against Lava, {'-'.join(kinds)}", reduced=5, full=100)
+    seen = {"networks": 0, "wraps": 0, "saturations": 0, "spikes": 0}
+
+    @settings(max_examples=examples, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+              suppress_health_check=list(HealthCheck))
+    @given(data=st.data())
+    def check(data):
+        model = data.draw(draw_models(kinds, negative_conv_exp=False))
+        lava, fixed, simulator = rebuilt(engine, model), create_engine(model), reference(model)
+        for indices, bins in data.draw(draw_windows(model, count=2)):
+            for step in range(bins):
+                own = indices[(indices >= step * model.cells) & (indices < (step + 1) * model.cells)]
+                own = own - np.uint32(step * model.cells)
+                hold_both(lava, fixed, own, 1)
+                seen["spikes"] += sum(map(len, simulator.step(own.tolist())))
+        seen["networks"] += 1
+        seen["wraps"] += simulator.wraps
+        seen["saturations"] += simulator.saturations
+
+    check()
+    assert seen["networks"] >= examples
+    assert seen["spikes"] > 0
+
+
+def extreme_model():
+    """Return a network that is certain to wrap u and to saturate v, inside the accumulator bound."""
+    weight = np.full((3, 16), 126, np.int16)
+    weight[1] = -128
+    conv = np.full((2, 1, 2, 2), -256, np.int16)
+    conv[0] = 254
+    network = Network([
+        Layer("conv", Conv2d(conv, 1, 0, 7), Lif(3, 2, 100, np.array([5, -7]), 3)),
+        Layer("dense", Dense(np.tile(weight, (1, 2))[:, :32], 6), Lif(0, 0, 131071)),
+        Layer("inhibited", Dense(np.full((2, 3), -256, np.int16), 7), Lif(4095, 1, 0, 4095, 7)),
+    ], (1, 5, 5))
+    return Model(network, ["a", "b"])
+
+
+def test_wrap_and_saturation_agree(engine, reference):
+    model = extreme_model()
+    lava, fixed, simulator = rebuilt(engine, model), create_engine(model), reference(model)
+    rng = np.random.default_rng(5)
+    for density in (1.0, 1.0, 0.5, 1.0, 0.0):
+        indices = np.flatnonzero(rng.random(8 * 25) < density).astype(np.uint32)
+        simulator.run(indices, 8)
+        hold_both(lava, fixed, indices, 8)
+    assert simulator.wraps > 0
+    assert simulator.saturations > 0
+
+
+def test_state_carries_over_windows_and_between_back_ends(engine):
+    model = extreme_model()
+    rng = np.random.default_rng(6)
+    windows = [np.flatnonzero(rng.random(20 * 25) < 0.4).astype(np.uint32) for _ in range(4)]   # longer than one chunk
+    straight = create_engine(model)
+    expected = [straight.run_window(indices, 20, record=True) for indices in windows]
+    lava, fixed = rebuilt(engine, model), create_engine(model)
+    first = fixed.run_window(windows[0], 20, record=True)
+    lava.set_state(fixed.state())
+    second = lava.run_window(windows[1], 20, record=True)
+    third = lava.run_window(windows[2], 20, record=True)
+    again = create_engine(model)
+    again.set_state(lava.state())
+    fourth = again.run_window(windows[3], 20, record=True)
+    for result, wanted in zip((first, second, third, fourth), expected, strict=True):
+        for own, other in zip(result.steps, wanted.steps, strict=True):
+            for spikes, wanted_spikes in zip(own, other, strict=True):
+                np.testing.assert_array_equal(spikes, wanted_spikes)
+
+
+def test_reset_and_registers(engine):
+    model = extreme_model()
+    lava, fixed = rebuilt(engine, model), create_engine(model)
+    indices = np.arange(0, 100, 3, dtype=np.uint32)
+    hold_both(lava, fixed, indices, 4)
+    for each in (lava, fixed):
+        each.set_registers("conv", du=900, vth=5)
+    hold_both(lava, fixed, indices, 4)
+    for each in (lava, fixed):
+        each.reset()
+    hold_both(lava, fixed, indices, 4)
+    for own, other in zip(fixed.neuron_spikes(), lava.neuron_spikes(), strict=True):
+        assert own.shape == other.shape
+    with pytest.raises(EngineError, match="unknown register"):
+        lava.set_registers("conv", tau=1)
+
+
+def process_group(pid):
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:     # ended meanwhile
+            continue
+        if int(fields[2]) == pid and fields[0] != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def shared_memory():
+    return {path.name for path in Path("/dev/shm").glob("psm_*")}
+
+
+def test_killed_worker_is_a_clear_error_and_restarts(eventually):
+    before = shared_memory()
+    model = extreme_model()
+    lava, fixed = create_engine(model, "lava"), create_engine(model)
+    indices = np.arange(0, 100, 3, dtype=np.uint32)
+    hold_both(lava, fixed, indices, 4)
+    saved, pid = fixed.state(), lava.worker_pid
+    assert len(process_group(pid)) > 5
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(EngineError, match="the Lava worker died"):
+        lava.run_window(indices, 4)
+    with pytest.raises(EngineError, match="restart"):
+        lava.run_window(indices, 4)
+    assert process_group(pid) == []
+    assert shared_memory() <= before
+    lava.restart(saved)
+    hold_both(lava, fixed, indices, 4)
+    # one of Lava's own processes: the others would wait for it for ever
+    group = process_group(lava.worker_pid)
+    os.kill(max(group), signal.SIGKILL)
+    with pytest.raises(EngineError, match="Lava worker"):
+        lava.run_window(indices, 4)
+    lava.restart()
+    pid = lava.worker_pid
+    lava.run_window(indices, 4)
+    lava.close()
+    lava.close()
+    eventually(lambda: not process_group(pid), 10, what="the end of Lava's processes")
+    assert shared_memory() <= before
+    with pytest.raises(EngineError, match="closed"):
+        lava.run_window(indices, 4)
+
+
+def test_window_time_out():
+    model = extreme_model()
+    lava = create_engine(model, "lava", window_timeout_s=60.0)
+    os.kill(lava.worker_pid, signal.SIGSTOP)
+    lava._window_timeout_s = 0.2
+    with pytest.raises(EngineError, match=r"no answer to 'run' within 0\.2 s"):
+        lava.run_window(np.zeros(0, np.uint32), 1)
+    lava.close()
+
+
+def test_worker_ends_with_its_parent(eventually, tmp_path):
+    script = tmp_path / "robot.py"      # a program of its own without a __main__ guard
+    script.write_text(textwrap.dedent("""
+        import os, signal, sys
+        import numpy as np
+        from neuro_ros.snn import Dense, Layer, Lif, Model, Network, create_engine
+        network = Network([Layer("only", Dense(np.array([[64]], np.int16)), Lif(0, 0, 10))], (1, 1, 1))
+        engine = create_engine(Model(network, ["one"]), "lava")
+        engine.run_window(np.array([0], np.uint32), 2)
+        print(engine.worker_pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    pid = int(done.stdout)
+    eventually(lambda: not process_group(pid), 10, what="the end of the orphaned worker")
+
+
+def test_refuses_what_lava_cannot_represent():
+    conv = Conv2d(np.full((1, 1, 2, 2), 2, np.int16), weight_exp=-1)
+    model = Model(Network([Layer("shifted", conv, Lif(0, 0, 1))], (1, 2, 2)), ["one"])
+    for backend in ("lava", "loihi"):
+        with pytest.raises(UnsupportedLayerError, match="layer 'shifted' exactly: weight_exp -1") as caught:
+            create_engine(model, backend)
+        assert caught.value.layer == "shifted"
+
+
+def test_loihi_names_what_is_missing():
+    network = Network([Layer("only", Dense(np.array([[64]], np.int16)), Lif(0, 0, 10))], (1, 1, 1))
+    with pytest.raises(BackendUnavailableError, match="Intel's extension of Lava for Loihi hardware"):
+        create_engine(Model(network, ["one"]), "loihi")
