@@ -1,0 +1,464 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logic of the ``event_camera`` node: a driver's packets, or a source's batches, in; spike tensors out.
+
+Packets come through `EventCameraCore.receive`; a recording or the simulator is fed slice by slice through
+`EventCameraCore.feed`. Both meet after decoding. This module refuses to know about rclpy, threads and pacing.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from neuro_ros.cores.camera_account import CameraAccount
+from neuro_ros.cores.core import Clocks, Core, Health, HealthLevel, Output
+from neuro_ros.cores.messages import (
+    ClockModel,
+    ClockSample,
+    EventPacket,
+    ExternalTrigger,
+    Gesture,
+    Header,
+    SpikeTensor,
+)
+from neuro_ros.cores.packets import PacketStream
+from neuro_ros.cores.parameters.event_camera import EventCameraParameters
+from neuro_ros.cores.sensor_time import SensorTime
+from neuro_ros.events.geometry import Geometry, GeometryError
+from neuro_ros.events.tensor import active_indices, encode_tensor
+from neuro_ros.events.types import EVENT_DTYPE, DecodeCounters, EventBatch
+from neuro_ros.events.windower import SpikeWindow, Windower
+
+__all__ = ["EventCameraCore", "Label"]
+
+_LOG = logging.getLogger(__name__)
+_NS_PER_S = 1_000_000_000
+_UINT32_MAX = 2**32 - 1
+
+#: What is shown at a time, where it is known: class index and label.
+Label = tuple[int, str]
+
+
+class EventCameraCore(Core):
+    """Cut a camera's stream into windows and publish them.
+
+    Parameters
+    ----------
+    parameters : EventCameraParameters
+        Validated.
+    clocks : Clocks
+        For `closed_at` only.
+
+    Attributes
+    ----------
+    account : CameraAccount
+        Where every event went, since activation.
+    state : str
+        inactive, waiting (nothing arrived yet), running, finished or failed.
+
+    Raises
+    ------
+    GeometryError
+        When the crop does not lie within a sensor whose size is given.
+    """
+
+    inputs: ClassVar[Mapping[str, type]] = {"events": EventPacket, "clock/model": ClockModel}
+    outputs: ClassVar[Mapping[str, type]] = {
+        "spikes": SpikeTensor,
+        "clock/sample": ClockSample,
+        "events/trigger": ExternalTrigger,
+        "truth": Gesture,
+    }
+
+    def __init__(self, parameters: EventCameraParameters, clocks: Clocks | None = None) -> None:
+        if parameters.source != "topic":  # then nobody needs the driver's message package
+            self.inputs = {"clock/model": ClockModel}  # type: ignore[misc]
+        self._parameters = parameters
+        self._clocks = clocks or Clocks()
+        self._sensor: tuple[int, int] | None = None
+        self._source_counters: Callable[[], DecodeCounters] | None = None
+        self._time = SensorTime()
+        self._epoch = 0
+        self._activated_ns = 0
+        self._warm_up()
+        self._begin()
+        self.state = "inactive"
+        if parameters.sensor_width:
+            self.set_sensor(parameters.sensor_width, parameters.sensor_height)
+
+    def _begin(self) -> None:
+        """Open the books of an activation."""
+        self.account = CameraAccount()
+        self._packets = PacketStream()
+        self._windower: Windower | None = None
+        self._sequence = 0
+        self._samples = 0
+        self._last_sample_ns: int | None = None
+        self._last_packet_ns: int | None = None
+        self._withheld = 0
+        self._labels: set[Label | None] = set()
+        self._frame_id = self._parameters.frame_id
+        self._triggers = 0
+        self._failure = ""
+        self._loss_judged = 0
+        self._time.forget_arrivals()
+        if self._sensor is not None:
+            self._renew_windower()
+
+    def _warm_up(self) -> None:
+        """Compile now what the first window would otherwise wait for."""
+        windower = self._make_windower(128, 128, whole=True)
+        events = np.zeros(1, EVENT_DTYPE)
+        windower.push(EventBatch(events))
+        for window in windower.flush():
+            encode_tensor(window.bitmap, window.cells, window.active)
+            active_indices(window.bitmap, window.cells, window.active)
+
+    # ---------------------------------------------------------------- the contract of a core
+
+    def timers(self) -> Mapping[str, int]:
+        """Return the timer that closes windows while the camera is silent; sources other than packets need none."""
+        if self._parameters.source != "topic":
+            return {}
+        return {"idle": max(self._parameters.window_length_ns // 2, _NS_PER_S // 1000)}
+
+    def activate(self, now_ns: int) -> Sequence[Output]:
+        """Begin a new epoch, with sequence 0 and new books."""
+        self._begin()
+        # Host time makes epochs grow across restarts of the process, the maximum within it even if the clock steps.
+        self._epoch = max(self._epoch + 1, now_ns)
+        self.state = "waiting"
+        self._activated_ns = now_ns
+        return ()
+
+    def receive(self, topic: str, message: object, now_ns: int) -> Sequence[Output]:
+        """Take a packet or a clock model; never raises on what a message holds."""
+        if topic == "events" and isinstance(message, EventPacket):
+            return self._packet(message, now_ns)
+        if topic == "clock/model" and isinstance(message, ClockModel) and message.clock_id == self._clock_id:
+            self._time.learn(message)
+        return ()
+
+    def tick(self, timer: str, now_ns: int) -> Sequence[Output]:
+        """Close the windows that have ended according to the host's clock while the camera says nothing."""
+        grace_ns = round(self._parameters.idle_grace_s * _NS_PER_S)
+        reached_ns = self._time.sensor_ns(now_ns)
+        if not grace_ns or self._windower is None or reached_ns is None or self._last_packet_ns is None:
+            return ()
+        if now_ns - self._last_packet_ns < grace_ns:
+            return ()
+        return self._messages(self._windower.advance(reached_ns - grace_ns))
+
+    def deactivate(self, now_ns: int) -> Sequence[Output]:
+        """Fall silent; the window that is open is given up, and its events are counted."""
+        self.account.follow(None)
+        self._windower = None
+        self.state = "inactive"
+        return ()
+
+    def reconfigure(self, parameters: object) -> None:
+        """Use other thresholds and rates from now on."""
+        if not isinstance(parameters, EventCameraParameters):
+            raise TypeError(f"parameters are {type(parameters).__name__}, must be EventCameraParameters")
+        self._parameters = parameters
+
+    # ---------------------------------------------------------------- sources other than packets
+
+    def set_sensor(self, width: int, height: int, counters: Callable[[], DecodeCounters] | None = None) -> None:
+        """Say what sensor the batches of :meth:`feed` come from.
+
+        Parameters
+        ----------
+        width, height : int
+            Of the sensor [px].
+        counters : Callable[[], DecodeCounters], optional
+            Returns what the reader counts, for diagnostics.
+
+        Raises
+        ------
+        GeometryError
+            When the crop does not lie within the sensor.
+        """
+        self._make_windower(width, height)
+        self._sensor = (width, height)
+        self._source_counters = counters
+
+    def feed(
+        self, batch: EventBatch, now_ns: int, until_ns: int | None = None, label: Label | None = None
+    ) -> Sequence[Output]:
+        """Take the next events of a source.
+
+        Parameters
+        ----------
+        batch : EventBatch
+            Not kept.
+        now_ns : int
+            Host time.
+        until_ns : int, optional
+            All events before this sensor time have been given: windows that end by then are closed.
+        label : Label, optional
+            What is shown during this batch, for `truth`.
+
+        Raises
+        ------
+        RuntimeError
+            When :meth:`set_sensor` was not called.
+        """
+        if self.state in ("inactive", "finished", "failed"):
+            return ()
+        if self._sensor is None:
+            raise RuntimeError("set_sensor has not been called, the size of the sensor is unknown")
+        if self._windower is None:
+            self._renew_windower()
+        return self._take(batch, now_ns, until_ns, label)
+
+    def finish(self, now_ns: int) -> Sequence[Output]:
+        """End the recording: publish the last, partial window with its nominal bounds."""
+        outputs = self._flush()
+        if self.state != "inactive":
+            self.state = "finished"
+        return outputs
+
+    def fail(self, reason: str, now_ns: int) -> Sequence[Output]:
+        """Note that the source broke off; what it gave so far is published."""
+        outputs = self._flush()
+        self.state, self._failure = "failed", reason
+        return outputs
+
+    # ---------------------------------------------------------------- packets
+
+    def _packet(self, packet: EventPacket, now_ns: int) -> Sequence[Output]:
+        if self.state == "inactive":
+            return ()
+        outputs: list[Output] = []
+        if self._packets.begins_anew(packet):
+            outputs += self._flush()
+            self._time.forget_arrivals()
+        if not self._parameters.frame_id and packet.header.frame_id != self._frame_id:
+            outputs += self._flush()
+            self._frame_id = packet.header.frame_id
+        batch = self._packets.decode(packet)
+        if batch is None:
+            return outputs
+        if self._windower is None or self._sensor != (packet.width, packet.height):
+            try:
+                self._make_windower(packet.width, packet.height)
+            except GeometryError as error:
+                self._packets.counters.packets_refused += 1
+                self._packets.refusal = str(error)
+                return outputs
+            self._sensor = (packet.width, packet.height)
+            self._renew_windower()
+        self._last_packet_ns = now_ns
+        outputs += self._take(batch, now_ns, None, None)
+        return outputs
+
+    # ---------------------------------------------------------------- windows
+
+    def _make_windower(self, width: int, height: int, whole: bool = False) -> Windower:
+        parameters = self._parameters
+        crop = parameters.crop
+        area = None if whole or not crop.width else (crop.x0, crop.y0, crop.width, crop.height)
+        return Windower(
+            parameters.window_length_ns,
+            parameters.bins,
+            Geometry.fit(width, height, parameters.width, parameters.height, area),
+            width,
+            height,
+            max_gap_ns=round(parameters.max_gap_s * _NS_PER_S),
+        )
+
+    def _renew_windower(self) -> None:
+        if self._sensor is not None:
+            self._windower = self._make_windower(*self._sensor)
+            self.account.follow(self._windower)
+
+    @property
+    def _clock_id(self) -> str:
+        return self._parameters.clock_id or self._frame_id
+
+    def _take(self, batch: EventBatch, now_ns: int, until_ns: int | None, label: Label | None) -> list[Output]:
+        windower = self._windower
+        if windower is None:
+            return []
+        self.state = "running"
+        newest_ns = int(batch.events["t"][-1]) if len(batch.events) else None
+        reached_ns = newest_ns if until_ns is None else until_ns
+        if reached_ns is not None:
+            self._time.observe(reached_ns, now_ns)
+        outputs = self._trigger_messages(batch)
+        if newest_ns is not None:
+            outputs += self._clock_sample(newest_ns, now_ns)
+        self._labels.add(label)
+        outputs += self._messages(windower.windows(batch), label)
+        if until_ns is not None:
+            outputs += self._messages(windower.advance(until_ns), label)
+            if until_ns % windower.length_ns == 0:  # nothing of the next window has been shown yet
+                self._labels.clear()
+        return outputs
+
+    def _flush(self) -> list[Output]:
+        return self._messages(self._windower.flush()) if self._windower is not None else []
+
+    def _messages(self, windows: Iterable[SpikeWindow], label: Label | None = None) -> list[Output]:
+        outputs: list[Output] = []
+        for window in windows:
+            # A window in which the label changed shows neither one gesture nor the other.
+            truth = next(iter(self._labels)) if len(self._labels) == 1 else (-1, "")
+            known = any(item is not None for item in self._labels)
+            self._labels = {label} if label is not None else set()
+            if self._below_threshold(window):
+                self.account.withheld(window)
+                self._withheld = min(self._withheld + 1, _UINT32_MAX)
+                continue
+            self.account.sent(window)
+            tensor = self._tensor(window)
+            if known and truth is not None:
+                outputs.append(Output("truth", self._truth(tensor, truth)))
+            outputs.append(Output("spikes", tensor))
+            self._sequence += 1
+            self._withheld = 0
+        return outputs
+
+    def _below_threshold(self, window: SpikeWindow) -> bool:
+        threshold_hz = self._parameters.wake.threshold_events_hz
+        # A window with a known loss may have been an active one.
+        return window.complete and window.events_in * _NS_PER_S < threshold_hz * (window.end_ns - window.start_ns)
+
+    def _tensor(self, window: SpikeWindow) -> SpikeTensor:
+        encoding, data = encode_tensor(window.bitmap, window.cells, window.active)
+        end_ns, clock_state = self._time.host_ns(window.end_ns)
+        start_ns, _ = self._time.host_ns(window.start_ns)
+        return SpikeTensor(
+            header=Header(end_ns, self._frame_id),
+            sequence=self._sequence,
+            epoch=self._epoch,
+            windows_withheld=self._withheld,
+            window_start=start_ns,
+            closed_at=self._clocks.system_ns(),
+            sensor_start_ns=window.start_ns,
+            sensor_end_ns=window.end_ns,
+            bins=window.bins,
+            channels=window.channels,
+            height=window.height,
+            width=window.width,
+            encoding=encoding,
+            active=window.active,
+            events_in=window.events_in,
+            events_binned=window.events_binned,
+            events_filtered=window.events_filtered,
+            events_dropped=window.events_dropped,
+            complete=window.complete,
+            clock_state=clock_state,
+            data=data,
+        )
+
+    @staticmethod
+    def _truth(tensor: SpikeTensor, label: Label) -> Gesture:
+        index, name = label
+        return Gesture(
+            header=Header(tensor.header.stamp, tensor.header.frame_id),
+            sequence=tensor.sequence,
+            epoch=tensor.epoch,
+            label=name,
+            class_index=index,
+            confidence=math.nan,
+        )
+
+    # ---------------------------------------------------------------- clock and triggers
+
+    def _clock_sample(self, newest_ns: int, now_ns: int) -> list[Output]:
+        parameters = self._parameters
+        # A recording played at another pace says nothing about a clock.
+        if not parameters.clock_sample_rate_hz or (parameters.source != "topic" and parameters.rate != 1.0):
+            return []
+        period_ns = _NS_PER_S / parameters.clock_sample_rate_hz
+        last_ns = self._last_sample_ns
+        if last_ns is not None and 0 <= now_ns - last_ns < period_ns:
+            return []
+        self._last_sample_ns = now_ns
+        sample = ClockSample(
+            header=Header(now_ns, self._frame_id),
+            clock_id=self._clock_id,
+            sensor_ns=newest_ns,
+            host_arrival_ns=now_ns,
+            sequence=self._samples,
+        )
+        self._samples += 1
+        return [Output("clock/sample", sample)]
+
+    def _trigger_messages(self, batch: EventBatch) -> list[Output]:
+        outputs = []
+        for time_ns, number, edge in batch.triggers.tolist():
+            host_ns, clock_state = self._time.host_ns(time_ns)
+            message = ExternalTrigger(Header(host_ns, self._frame_id), number, edge, time_ns, clock_state)
+            outputs.append(Output("events/trigger", message))
+        self._triggers += len(outputs)
+        return outputs
+
+    # ---------------------------------------------------------------- health
+
+    def diagnose(self, now_ns: int) -> Sequence[Health]:
+        """Judge the source, the windows and the clock."""
+        return (self._source_health(now_ns), self._window_health(), self._clock_health())
+
+    def _source_health(self, now_ns: int) -> Health:
+        values: dict[str, object] = {
+            "state": self.state,
+            "source": self._parameters.source,
+            "epoch": self._epoch,
+            "last_sequence": self._sequence - 1,
+            "events_read": self.account.events_read,
+            "triggers": self._triggers,
+            **vars(self._packets.counters),
+        }
+        decoder = self._packets.decoder
+        counters = decoder.counters if decoder is not None else None
+        if counters is None and self._source_counters is not None:
+            counters = self._source_counters()
+        if counters is not None:
+            values |= {f"decoder_{name}": count for name, count in counters.as_dict().items()}
+        level, text = self._judge_source(now_ns)
+        return Health("source", level, text, values)
+
+    def _judge_source(self, now_ns: int) -> tuple[HealthLevel, str]:
+        if self.state == "failed":
+            return HealthLevel.ERROR, self._failure
+        if self._parameters.source != "topic" or self.state == "inactive":
+            return HealthLevel.OK, self.state
+        if self._last_packet_ns is None and self._packets.counters.packets_refused:
+            return HealthLevel.ERROR, f"packets are refused: {self._packets.refusal}"
+        silent_ns = now_ns - (self._activated_ns if self._last_packet_ns is None else self._last_packet_ns)
+        if silent_ns > self._parameters.event_timeout_s * _NS_PER_S:
+            # Not an error: before a still scene an event camera has nothing to say.
+            return HealthLevel.WARN, f"no packet for {silent_ns / _NS_PER_S:.1f} s: still scene, or no camera"
+        return HealthLevel.OK, self.state
+
+    def _window_health(self) -> Health:
+        loss = self.account.loss + self._packets.counters.packets_lost
+        lost, self._loss_judged = loss - self._loss_judged, loss
+        values = self.account.as_dict()
+        if lost > 0:
+            return Health(
+                "windows", HealthLevel.WARN, "events, packets or windows were lost since the last report", values
+            )
+        return Health("windows", HealthLevel.OK, f"{self.account.windows_sent} windows sent", values)
+
+    def _clock_health(self) -> Health:
+        time = self._time
+        _, state = time.host_ns(time.newest_ns or 0)
+        name = ("UNLOCKED", "TRACKING", "LOCKED", "HOLDOVER")[state]
+        values = {
+            "clock_id": self._clock_id,
+            "clock_state": name,
+            "samples": self._samples,
+            "models": time.models,
+            "models_refused": time.models_refused,
+            "models_distrusted": time.models_distrusted,
+        }
+        level = HealthLevel.WARN if time.models_refused or state == ClockModel.HOLDOVER else HealthLevel.OK
+        return Health("clock", level, f"stamps are {name}", values)
