@@ -410,8 +410,8 @@ class LifecycleShell(GuardedLifecycleNode):
         shell = self._failures.health(self.state_label, values, sum(dropped.values()), driver.busy_s)
         self._diagnostics.publish([*driver.health, *extra, shell])
 
-    def shut_down(self) -> None:
-        """Go to the state FINALIZED from whatever state, as at the end of the process."""
+    def stop_requested(self) -> None:
+        """Go to the state FINALIZED from whatever state: the process is about to end."""
         if self.state_id != State.PRIMARY_STATE_FINALIZED:
             self.trigger_shutdown()
 

@@ -81,15 +81,16 @@ def run_node(factory: Callable[[], Node], arguments: Sequence[str] | None = None
     Parameters
     ----------
     factory : Callable[[], rclpy.node.Node]
-        Makes the node. Its optional methods are used: ``shut_down()`` before the end, with the middleware still up,
-        and ``exit_code``: an integer or None; the run ends when it is no longer None.
+        Makes the node. Two optional attributes are used: ``stop_requested()``, called once in the executor's thread
+        when the process has been asked to end, and ``exit_code``, an integer or None: the executor spins until it is
+        no longer None. A node without them ends at once.
     arguments : Sequence[str], optional
         Command line, default that of the process.
 
     Returns
     -------
     int
-        0 after a clean end, 1 when the node could not be made or did not end cleanly.
+        The node's exit code (0 after a clean end), 1 when the node could not be made.
     """
     rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
     executor = SingleThreadedExecutor()
@@ -101,12 +102,16 @@ def run_node(factory: Callable[[], Node], arguments: Sequence[str] | None = None
             rclpy.try_shutdown()
             return 1
         executor.add_node(node)
-        code = 0
+        code: int | None = None
+        asked = False
         try:
-            while not stop.is_set() and getattr(node, "exit_code", None) is None:
-                executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
-            getattr(node, "shut_down", lambda: None)()
-            code = getattr(node, "exit_code", None) or 0
+            while code is None:
+                if stop.is_set() and not asked:
+                    asked = True
+                    getattr(node, "stop_requested", lambda: None)()
+                code = getattr(node, "exit_code", 0 if asked else None)
+                if code is None:
+                    executor.spin_once(timeout_sec=_SPIN_TIMEOUT_S)
         except ExternalShutdownException:
             pass
         finally:
@@ -114,4 +119,4 @@ def run_node(factory: Callable[[], Node], arguments: Sequence[str] | None = None
             node.destroy_node()
             executor.shutdown()
             rclpy.try_shutdown()
-    return code
+    return code or 0
