@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From nothing to a model: simulate, calibrate, train, judge with the engine, guard. One object in, one out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from neuro_ros.gestures import LABELS, SPLITS, subject_seeds
+from neuro_ros.snn import Model
+from neuro_ros.training.data import Crops, WindowShape, simulate_streams
+from neuro_ros.training.errors import TrainingError
+from neuro_ros.training.evaluation import RecordingScore, StreamScore, score_recordings, score_streams
+from neuro_ros.training.export import check_exportable, zero_fractions
+from neuro_ros.training.gesture import gesture_network, simulate_recordings
+from neuro_ros.training.loop import Progress, TrainingSettings, calibrate, fit
+
+__all__ = ["Evaluation", "TrainingJob", "evaluate_model", "train_model", "window_shape"]
+
+# Sensor seeds differ between uses, so that not even the noise of a training sensor is met again.
+_EVALUATION_SEED = {"train": 11, "validation": 12, "test": 13}
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """Everything that decides a training run (but for the machine's speed, where a time budget ends it).
+
+    Attributes
+    ----------
+    seed : int
+        Weights, crops, augmentation, sensors.
+    subjects : int
+        Training subjects; each acts all gestures once, in a row.
+    gesture_duration_s : float
+        Length of each.
+    crop_steps, batch : int
+        Truncation of time, and crops an update.
+    updates : int
+        Upper limit of optimiser steps.
+    seconds : float
+        Upper limit of wall-clock time of the loop; a run that it ends cannot be repeated exactly.
+    learning_rate : float
+        Peak.
+    validation_subjects : int
+        For the guard and the figures of the record.
+    recording_s : float
+        Length of the validation recordings.
+    name : str
+        Of the model.
+    """
+
+    seed: int = 1
+    subjects: int = 200
+    gesture_duration_s: float = 1.2
+    crop_steps: int = 80
+    batch: int = 16
+    updates: int = 4000
+    seconds: float = math.inf
+    learning_rate: float = 2e-3
+    validation_subjects: int = 10
+    recording_s: float = 1.5
+    name: str = "gesture"
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise TrainingError(f"seed is {self.seed}; it must be 0 or above")
+        if not 0.3 <= self.gesture_duration_s <= 60.0 or not 0.3 <= self.recording_s <= 60.0:
+            raise TrainingError(
+                f"gestures of {self.gesture_duration_s} s and recordings of {self.recording_s} s must be 0.3 to 60 s"
+            )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model reached on a split of simulated subjects.
+
+    Attributes
+    ----------
+    split, seed, subjects : str, int, int
+        The data.
+    recording : RecordingScore
+        Per recording.
+    stream : StreamScore
+        Per window.
+    """
+
+    split: str
+    seed: int
+    subjects: int
+    recording: RecordingScore
+    stream: StreamScore
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        stream = self.stream
+        times = np.asarray(stream.time_to_decision_ms)
+        reached = times[np.isfinite(times)]
+        return {
+            "accuracy": self.recording.accuracy,
+            "per_class": dict(zip(LABELS, self.recording.per_class, strict=True)),
+            "split": self.split,
+            "seed": self.seed,
+            "subjects": self.subjects,
+            "recordings": int(self.recording.confusion.sum()),
+            "confusion": self.recording.confusion.tolist(),
+            "rates": list(self.recording.layer_rates),
+            "dead": list(self.recording.dead),
+            "windows": stream.windows,
+            "windows_decided": stream.decided / stream.windows,
+            "windows_decided_right": stream.right / max(stream.decided, 1),
+            "stream_gestures": stream.gestures,
+            "stream_accuracy": stream.majority_right / stream.gestures,
+            "decision_ms_median": float(np.median(times)) if np.isfinite(np.median(times)) else None,
+            "decided_within_1s": float((times <= 1000.0).mean()),
+            "never_decided": int(times.size - reached.size),
+        }
+
+
+def window_shape(model: Model) -> WindowShape:
+    """Return the tensor geometry that a model asks for."""
+    channels, height, width = model.network.input_shape
+    return WindowShape(model.window_length_ns, model.bins, channels, height, width)
+
+
+def evaluate_model(
+    model: Model,
+    split: str = "test",
+    subjects: int = 20,
+    recording_s: float = 1.5,
+    seed: int | None = None,
+    threshold: float = 0.6,
+) -> Evaluation:
+    """Judge a model on simulated subjects of a split, per recording and on streams.
+
+    Parameters
+    ----------
+    model : Model
+        With the eleven gesture labels.
+    split : str
+        'train', 'validation' or 'test'.
+    subjects : int
+        Each acts every gesture once as a recording, and once more in a row as a stream.
+    recording_s : float
+        Length of a gesture in both.
+    seed : int, optional
+        Sensors and performances; by default the split's own.
+    threshold : float
+        Confidence that a window's decision needs.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    TrainingError
+        If the model's labels are not the eleven gestures.
+    """
+    if model.labels != LABELS:
+        raise TrainingError(f"the model has labels {', '.join(model.labels)}; simulated ones need the 11 gestures")
+    seeds = subject_seeds(split, subjects)
+    seed = _EVALUATION_SEED[split] if seed is None else seed
+    shape = window_shape(model)
+    return Evaluation(
+        split,
+        seed,
+        subjects,
+        score_recordings(model, simulate_recordings(seeds, recording_s, seed, shape)),
+        score_streams(model, simulate_streams(seeds, recording_s, seed, shape), threshold),
+    )
+
+
+def train_model(
+    job: TrainingJob,
+    clock_s: Callable[[], float],
+    on_data: Callable[[int, int], None] | None = None,
+    on_update: Callable[[Progress], None] | None = None,
+) -> tuple[Model, Evaluation]:
+    """Train the gesture network on simulated subjects and judge it on validation subjects.
+
+    Parameters
+    ----------
+    job : TrainingJob
+        What to do.
+    clock_s : callable
+        Monotonic time in seconds.
+    on_data : callable, optional
+        Called with (subjects done, of).
+    on_update : callable, optional
+        Called after each update.
+
+    Returns
+    -------
+    model : Model
+        With its training record.
+    evaluation : Evaluation
+        On the validation split, with the fixed-point engine.
+
+    Raises
+    ------
+    TrainingError
+        If a setting is wrong or the loss stops being a number.
+    ExportError
+        If a layer is dead, saturated or collapsed.
+    """
+    torch.manual_seed(job.seed)
+    shape = WindowShape()
+    streams = simulate_streams(subject_seeds("train", job.subjects), job.gesture_duration_s, job.seed, shape, on_data)
+    crops = Crops(streams, job.crop_steps, job.batch, job.seed, shape)
+    network = gesture_network(shape)
+    calibrate(network, crops.draw()[0])
+    settings = TrainingSettings(updates=job.updates, seconds=job.seconds, learning_rate=job.learning_rate)
+    losses = fit(network, crops, settings, clock_s, on_update)
+    model = Model(network.export(), LABELS, shape.length_ns, shape.bins, job.name)
+    evaluation = evaluate_model(model, "validation", job.validation_subjects, job.recording_s)
+    check_exportable(model.network, evaluation.recording)
+    # No measured times in here: the record is part of the model's digest, and equal runs shall give equal models.
+    record = {
+        "data": "simulated gestures (neuro_ros.gestures), not people",
+        "job": {key: value for key, value in asdict(job).items() if value != math.inf},
+        "splits": {split: list(SPLITS[split]) for split in SPLITS},
+        "updates": len(losses),
+        "loss_first": float(np.mean(losses[:20])),
+        "loss_last": float(np.mean(losses[-20:])),
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "u_wraps_and_v_clips": [layer.counts.tolist() for layer in network.layers],
+        "zero_weights": list(zero_fractions(model.network)),
+        "validation": evaluation.as_dict(),
+    }
+    return Model(model.network, model.labels, shape.length_ns, shape.bins, job.name, record), evaluation
