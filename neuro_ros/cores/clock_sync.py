@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logic of clock_sync: samples of sensor clocks in, models of these clocks out.
+
+One `~neuro_ros.timesync.OneWayClock` a `clock_id`. A model is published when a sample has changed it, at most once a
+period, at once when its state changes, and at the timer's pace while no samples come, because the uncertainty of an
+extrapolation grows. A recording that is played at another rate than its own shows that rate as skew: the model is right
+and usable, stays TRACKING, and the diagnostics say so.
+
+The estimation itself is `neuro_ros.timesync`'s. Deactivation keeps the estimates; after a pause the first samples
+either agree with the extrapolation or prove a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar
+
+from neuro_ros.cores.core import Clocks, Core, Health, HealthLevel, Output
+from neuro_ros.cores.messages import ClockModel, ClockSample, Header
+from neuro_ros.cores.parameters.clock_sync import ClockSyncParameters
+from neuro_ros.timesync import ClockEstimate, ClockState, OneWayClock
+
+__all__ = ["ClockSyncCore"]
+
+_S = 1_000_000_000
+_TIMER = "silent"
+
+
+@dataclass(slots=True)
+class _Clock:
+    """One sensor's clock as this core follows it."""
+
+    estimator: OneWayClock
+    frame_id: str = ""
+    last_sequence: int = -1
+    sequence_gaps: int = 0
+    arrival_ns: int = 0  # host time of the newest sample, by the one who took it
+    received_ns: int = 0  # the same instant by the clock that drives this core
+    published_ns: int | None = None
+    published_state: ClockState = ClockState.UNLOCKED
+    heard: bool = field(default=False)  # a sample came since the timer last fired
+
+    def estimate(self, now_ns: int) -> ClockEstimate:
+        """Return the estimate at driver's time `now_ns`; arrival stamps may be of another clock, only pauses count."""
+        return self.estimator.estimate(self.arrival_ns + max(0, now_ns - self.received_ns))
+
+
+class ClockSyncCore(Core):
+    """Follows the clocks of sensors.
+
+    Parameters
+    ----------
+    parameters : ClockSyncParameters
+        Validated parameters.
+    clocks : Clocks
+        Not used: nothing here is measured by a wall clock.
+    """
+
+    inputs: ClassVar[Mapping[str, type]] = {"clock/sample": ClockSample}
+    outputs: ClassVar[Mapping[str, type]] = {"clock/model": ClockModel}
+
+    def __init__(self, parameters: ClockSyncParameters, clocks: Clocks | None = None) -> None:
+        self._parameters = parameters
+        self._clocks: dict[str, _Clock] = {}
+        self._refused_samples = 0
+        self._active = False
+
+    def timers(self) -> Mapping[str, int]:
+        """Return the timer that publishes clocks without samples."""
+        return {_TIMER: round(self._parameters.silent_period_s * _S)}
+
+    def activate(self, now_ns: int) -> Sequence[Output]:
+        """Start to listen; what is known from an earlier activation is published again."""
+        self._active = True
+        return [self._publish(name, clock, now_ns) for name, clock in self._clocks.items()]
+
+    def deactivate(self, now_ns: int) -> Sequence[Output]:
+        """Fall silent, keep the estimates."""
+        self._active = False
+        return ()
+
+    def receive(self, topic: str, message: object, now_ns: int) -> Sequence[Output]:
+        """Take a clock sample."""
+        if not isinstance(message, ClockSample):
+            return ()
+        clock = self._clocks.get(message.clock_id)
+        if clock is None:
+            if not message.clock_id or len(self._clocks) >= self._parameters.max_clocks:
+                self._refused_samples += 1
+                return ()
+            clock = self._clocks[message.clock_id] = _Clock(OneWayClock(self._parameters.settings()))
+        if message.sequence > clock.last_sequence + 1 and clock.last_sequence >= 0:
+            clock.sequence_gaps += message.sequence - clock.last_sequence - 1
+        clock.last_sequence = message.sequence
+        clock.frame_id = message.header.frame_id
+        clock.heard = True
+        if clock.estimator.add(message.sensor_ns, message.host_arrival_ns):
+            clock.arrival_ns, clock.received_ns = message.host_arrival_ns, now_ns
+        due = (
+            clock.published_ns is None
+            or not 0 <= now_ns - clock.published_ns < self._parameters.publish_period_s * _S  # also after a step back
+            or clock.estimate(now_ns).state != clock.published_state
+        )
+        return [self._publish(message.clock_id, clock, now_ns)] if due else ()
+
+    def tick(self, timer: str, now_ns: int) -> Sequence[Output]:
+        """Publish the clocks that no sample has come for since the last tick."""
+        outputs = []
+        for name, clock in self._clocks.items():
+            if not clock.heard:
+                outputs.append(self._publish(name, clock, now_ns))
+            clock.heard = False
+        return outputs
+
+    def _publish(self, name: str, clock: _Clock, now_ns: int) -> Output:
+        estimate = clock.estimate(now_ns)
+        clock.published_ns, clock.published_state = now_ns, estimate.state
+        model = ClockModel(
+            header=Header(stamp=now_ns, frame_id=clock.frame_id),
+            clock_id=name,
+            sigma_ns=estimate.sigma_ns,
+            samples=estimate.samples,
+            state=int(estimate.state),
+        )
+        if estimate.clock is not None:
+            model.reference_sensor_ns = estimate.clock.reference_sensor_ns
+            model.reference_host_ns = estimate.clock.reference_host_ns
+            model.skew_ppb = estimate.clock.skew_ppb
+        return Output("clock/model", model)
+
+    def reconfigure(self, parameters: object) -> None:
+        """Apply new limits to every clock."""
+        if isinstance(parameters, ClockSyncParameters):
+            self._parameters = parameters
+            for clock in self._clocks.values():
+                clock.estimator.settings = parameters.settings()
+
+    def diagnose(self, now_ns: int) -> Sequence[Health]:
+        """Judge every clock, and whether there is any."""
+        if not self._active:
+            return [Health("clocks", HealthLevel.OK, "inactive", {"clocks": len(self._clocks)})]
+        figures = {"clocks": len(self._clocks), "refused_samples": self._refused_samples}
+        if self._refused_samples:
+            text = (
+                f"{self._refused_samples} samples without clock_id or of more than {self._parameters.max_clocks} clocks"
+            )
+            overall = Health("clocks", HealthLevel.WARN, text, figures)
+        elif not self._clocks:
+            overall = Health("clocks", HealthLevel.WARN, "no clock sample yet", figures)
+        else:
+            overall = Health("clocks", HealthLevel.OK, f"{len(self._clocks)} followed", figures)
+        return [overall, *(self._judge(name, clock, now_ns) for name, clock in self._clocks.items())]
+
+    def _judge(self, name: str, clock: _Clock, now_ns: int) -> Health:
+        estimate = clock.estimate(now_ns)
+        skew_ppm = estimate.clock.skew_ppb / 1e3 if estimate.clock else float("nan")
+        sigma_us = estimate.sigma_ns / 1e3
+        figures: dict[str, object] = {
+            "state": estimate.state.name,
+            "sigma_us": sigma_us,
+            "skew_ppm": skew_ppm,
+            "skew_sigma_ppm": estimate.skew_sigma_ppb / 1e3,
+            "samples_in_window": estimate.samples,
+            "silence_s": estimate.silence_ns / _S,
+            "sequence_gaps": clock.sequence_gaps,
+            **asdict(clock.estimator.counters),
+        }
+        text = f"{estimate.state.name}, sigma {sigma_us:.1f} us, skew {skew_ppm:+.2f} ppm"
+        level = HealthLevel.OK
+        if estimate.state is ClockState.UNLOCKED:
+            level, text = HealthLevel.WARN, f"UNLOCKED, {estimate.samples} samples so far"
+        elif not estimate.plausible:
+            level = HealthLevel.WARN
+            text += f": no crystal is off by that much; is a recording played at rate {1 / (1 + skew_ppm * 1e-6):.3g}?"
+        elif estimate.state is ClockState.HOLDOVER:
+            # Without events there are no samples; a still scene is no fault until the extrapolation grows poor.
+            text += f", no sample for {estimate.silence_ns / _S:.1f} s"
+            if sigma_us > self._parameters.holdover.warn_s * 1e6:
+                level = HealthLevel.WARN
+        return Health(f"clock {name}", level, text, figures)

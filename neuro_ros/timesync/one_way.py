@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Estimate a sensor's clock from one-way samples: (sensor time of an event, host time at which it arrived).
+
+The estimator keeps a bounded window of samples, fits the line under them (`envelope`), and says honestly what it knows:
+
+* UNLOCKED until there are enough samples over enough time;
+* TRACKING while offset or skew are still settling, or the skew is more than any crystal's;
+* LOCKED when both uncertainties are below their limits (left again at twice the limit: hysteresis);
+* HOLDOVER when samples stop, with an uncertainty that grows, until it is worth nothing: UNLOCKED.
+
+Evidence that contradicts the estimate is set aside and counted. When it persists, a clock has stepped (device
+restarted, recording looped or paused, host clock set), and the estimator starts again from the contradicting samples.
+
+The constant part of the latency cannot be seen one-way: "host time" here is the arrival time of an event that met the
+smallest delay. All times are integers [ns]. This module reads no clock and refuses to know about messages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+from neuro_ros.timesync.clock_map import PPB, ClockMap
+from neuro_ros.timesync.envelope import Envelope, fit_envelope
+from neuro_ros.timesync.settings import OneWaySettings
+from neuro_ros.timesync.states import ClockState
+
+__all__ = ["ClockEstimate", "OneWayClock", "OneWayCounters"]
+
+_S = 1_000_000_000
+#: The line is fitted anew at most once in this much sensor time [ns]: bounds the work at any sample rate.
+_REFIT_NS = _S // 10
+#: Width of a bucket before any merging [ns].
+_FIRST_BUCKET_NS = 1_000_000
+#: Samples in a row that prove an early arrival or a backwards jump: an early one is physically impossible, so few do.
+_EARLY_RUN = 3
+#: Samples in a row, besides their duration, that prove a step to later arrivals.
+_LATE_RUN = 10
+#: Sigmas of the prediction that are added to the limits for early and late.
+_GATE_SIGMAS = 8.0
+#: LOCKED is left at this multiple of the limits that lead into it.
+_UNLOCK_RATIO = 2.0
+
+
+@dataclass(slots=True)
+class OneWayCounters:
+    """What became of the samples since construction.
+
+    Parameters
+    ----------
+    samples : int
+        Samples offered.
+    out_of_order : int
+        Dropped: sensor time not after the newest one, by less than the reorder limit.
+    outliers : int
+        Dropped: contradicted the estimate, but not for long enough to be a step.
+    restarts : int
+        Times the estimate was thrown away because a clock stepped.
+    expired : int
+        Times a holdover lasted until it was worth nothing.
+    """
+
+    samples: int = 0
+    out_of_order: int = 0
+    outliers: int = 0
+    restarts: int = 0
+    expired: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClockEstimate:
+    """What is known about a sensor's clock at one instant.
+
+    Parameters
+    ----------
+    state : ClockState
+        How far the rest can be trusted.
+    clock : ClockMap or None
+        The line; None while UNLOCKED.
+    sigma_ns : float
+        Standard uncertainty of a converted time now [ns], without the constant minimum latency; NaN while UNLOCKED.
+    skew_sigma_ppb : float
+        Standard uncertainty of the skew [ppb]; NaN while UNLOCKED.
+    samples : int
+        Observations in the window.
+    silence_ns : int
+        Host time since the last sample [ns]; 0 without any.
+    plausible : bool
+        False when the skew is more than any crystal's.
+    """
+
+    state: ClockState
+    clock: ClockMap | None
+    sigma_ns: float
+    skew_sigma_ppb: float
+    samples: int
+    silence_ns: int
+    plausible: bool
+
+
+@dataclass(slots=True)
+class _Point:
+    """The least delayed sample of one bucket of sensor time, relative to the estimator's origin."""
+
+    bucket: int
+    x: int
+    y: int
+    count: int
+
+
+class OneWayClock:
+    """Bounded-memory estimator of one sensor's clock; see the module's text.
+
+    Parameters
+    ----------
+    settings : OneWaySettings
+        Limits; may be replaced at any time through the attribute of the same name.
+
+    Attributes
+    ----------
+    counters : OneWayCounters
+        What became of the samples.
+    """
+
+    def __init__(self, settings: OneWaySettings | None = None) -> None:
+        self.settings = settings or OneWaySettings()
+        self.counters = OneWayCounters()
+        self._restart(())
+
+    def _restart(self, samples: tuple[tuple[int, int], ...]) -> None:
+        """Forget everything but the counters, then take `samples`."""
+        self._suspects: list[tuple[int, int]] = []
+        self._suspect_kind = ""
+        self._points: deque[_Point] = deque()
+        self._bucket_ns = _FIRST_BUCKET_NS
+        self._origin = samples[0] if samples else (0, 0)
+        self._newest: tuple[int, int] | None = None  # newest sample, absolute (sensor, host)
+        self._fit: Envelope | None = None
+        self._fit_at_ns = 0
+        self._locked = False
+        for sensor_ns, host_ns in samples:
+            self._insert(sensor_ns, host_ns)
+
+    # -- taking samples ------------------------------------------------------------------------------------------------
+
+    def add(self, sensor_ns: int, host_ns: int) -> bool:
+        """Take one sample; True when it is believed (used now or after a restart that it caused).
+
+        Parameters
+        ----------
+        sensor_ns : int
+            Unwrapped sensor time of the newest event [ns].
+        host_ns : int
+            Host time at which it arrived [ns].
+        """
+        self.counters.samples += 1
+        if self._newest is None:
+            self._origin = (sensor_ns, host_ns)
+            self._insert(sensor_ns, host_ns)
+            return True
+        step_back_ns = self._newest[0] - sensor_ns
+        if 0 <= step_back_ns <= self.settings.reorder_s * _S:
+            self.counters.out_of_order += 1
+            return False
+        kind = "back" if step_back_ns > 0 else self._contradiction(sensor_ns, host_ns)
+        if kind:
+            return self._suspect(kind, sensor_ns, host_ns)
+        self._discard_suspects()
+        self._insert(sensor_ns, host_ns)
+        return True
+
+    def _contradiction(self, sensor_ns: int, host_ns: int) -> str:
+        """Return "early" or "late" when the sample contradicts the estimate, else an empty string."""
+        if self._fit is None:
+            return ""
+        x, y = self._relative(sensor_ns, host_ns)
+        residual = y - self._fit.at(x)
+        margin = _GATE_SIGMAS * self._sigma_ns(x)
+        if residual < -(self.settings.early_s * _S + margin):
+            return "early"
+        if residual > self.settings.late_s * _S + margin:
+            return "late"
+        return ""
+
+    def _suspect(self, kind: str, sensor_ns: int, host_ns: int) -> bool:
+        """Set a contradicting sample aside; start again when the run of them proves a step."""
+        run = self._suspects
+        if kind != self._suspect_kind or (run and sensor_ns <= run[-1][0]):
+            self._discard_suspects()
+            run = self._suspects
+        self._suspect_kind = kind
+        run.append((sensor_ns, host_ns))
+        if kind == "late":
+            proven = len(run) >= _LATE_RUN and host_ns - run[0][1] >= self.settings.late_after_s * _S
+        else:
+            proven = len(run) >= _EARLY_RUN
+        if proven:
+            self.counters.restarts += 1
+            self._restart(tuple(run))
+        elif len(run) > self.settings.capacity:
+            del run[1:-1:2]  # a long run of late samples stays bounded; its first and last tell its duration
+        return proven
+
+    def _discard_suspects(self) -> None:
+        self.counters.outliers += len(self._suspects)
+        self._suspects, self._suspect_kind = [], ""
+
+    def _relative(self, sensor_ns: int, host_ns: int) -> tuple[int, int]:
+        """Return (sensor time, delay plus unknown offset), both relative to the origin [ns]."""
+        x = sensor_ns - self._origin[0]
+        return x, host_ns - self._origin[1] - x
+
+    def _insert(self, sensor_ns: int, host_ns: int) -> None:
+        self._newest = (sensor_ns, host_ns)
+        x, y = self._relative(sensor_ns, host_ns)
+        points = self._points
+        bucket = x // self._bucket_ns
+        if points and points[-1].bucket == bucket:
+            last = points[-1]
+            last.count += 1
+            if self._height(x, y) < self._height(last.x, last.y):
+                last.x, last.y = x, y
+        else:
+            points.append(_Point(bucket, x, y, 1))
+        self._expire(x)
+        while len(self._points) > self.settings.capacity:
+            self._merge()
+        if self._fit is None or x - self._fit_at_ns >= _REFIT_NS:
+            self._refit(x)
+
+    def _height(self, x: int, y: int) -> int:
+        """Height of a point above the present slope, up to a constant."""
+        return y - x * self._fit.rise // self._fit.run if self._fit else y
+
+    def _expire(self, x: int) -> None:
+        """Drop points older than the window, but never so many that nothing could be claimed any more."""
+        oldest = x - round(self.settings.window_s * _S)
+        while len(self._points) > self.settings.min_samples and self._points[0].x < oldest:
+            self._points.popleft()
+
+    def _merge(self) -> None:
+        """Double the bucket width; of two points that meet in one bucket the less delayed one survives."""
+        self._bucket_ns *= 2
+        merged: deque[_Point] = deque()
+        for point in self._points:
+            point.bucket = point.x // self._bucket_ns
+            if not merged or merged[-1].bucket != point.bucket:
+                merged.append(point)
+                continue
+            last = merged[-1]
+            last.count += point.count
+            if self._height(point.x, point.y) < self._height(last.x, last.y):
+                last.x, last.y = point.x, point.y
+        self._points = merged
+
+    def _refit(self, x: int) -> None:
+        points = self._points
+        enough = sum(point.count for point in points) >= self.settings.min_samples
+        if not (enough and points[-1].x - points[0].x >= self.settings.min_span_s * _S):
+            return
+        self._fit = fit_envelope([(point.x, point.y) for point in points])
+        self._fit_at_ns = x
+        if self._fit is None:
+            return
+        ratio = _UNLOCK_RATIO if self._locked else 1.0
+        self._locked = (
+            self._sigma_ns(x) <= ratio * self.settings.lock_sigma_s * _S
+            and self._fit.slope_sigma <= ratio * self.settings.lock_skew_sigma_ppm * 1e-6
+            and self._plausible()
+        )
+
+    # -- what is known -------------------------------------------------------------------------------------------------
+
+    def _plausible(self) -> bool:
+        return self._fit is None or abs(self._fit.slope) <= self.settings.skew_limit_ppm * 1e-6
+
+    def _sigma_ns(self, x: int) -> float:
+        """Return the standard uncertainty of the line at relative sensor time `x` [ns]."""
+        fit = self._fit
+        if fit is None:
+            return math.nan
+        ahead = max(0, x - fit.x_last)
+        # Scatter at the end and along the slope come from the same two samples, so they add up in line.
+        scatter = fit.sigma + fit.slope_sigma * ahead
+        # A skew that changes by w a second bends the truth away from the line by w d^2 / 2.
+        wander = 0.5 * self.settings.wander_ppb_per_s * PPB * ((x - fit.x_mean) / _S) ** 2 * _S
+        return math.sqrt((self.settings.sigma_floor_s * _S) ** 2 + scatter**2 + wander**2)
+
+    def estimate(self, host_now_ns: int) -> ClockEstimate:
+        """Return what is known at host time `host_now_ns` [ns], on the clock of the arrival times.
+
+        Changes nothing but one thing: a holdover that is worth nothing any more is given up, and counted.
+        """
+        samples = sum(point.count for point in self._points)
+        silence_ns = max(0, host_now_ns - self._newest[1]) if self._newest else 0
+        fit = self._fit
+        if fit is None:
+            return ClockEstimate(ClockState.UNLOCKED, None, math.nan, math.nan, samples, silence_ns, True)
+        x = self._points[-1].x + silence_ns  # sensor time now; the skew times the silence does not matter to sigma
+        sigma_ns = self._sigma_ns(x)
+        if silence_ns > self.settings.holdover_after_s * _S:
+            if sigma_ns > self.settings.holdover_limit_s * _S:
+                self.counters.expired += 1
+                self._restart(())
+                return ClockEstimate(ClockState.UNLOCKED, None, math.nan, math.nan, 0, 0, True)
+            state = ClockState.HOLDOVER
+        else:
+            state = ClockState.LOCKED if self._locked else ClockState.TRACKING
+        x_reference = fit.x_last
+        clock = ClockMap(
+            reference_sensor_ns=self._origin[0] + x_reference,
+            reference_host_ns=self._origin[1] + x_reference + fit.at(x_reference),
+            skew_ppb=fit.slope / PPB,
+        )
+        return ClockEstimate(state, clock, sigma_ns, fit.slope_sigma / PPB, samples, silence_ns, self._plausible())

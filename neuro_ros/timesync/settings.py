@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of the one-way clock estimator, validated as a whole."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from neuro_ros.errors import NeuroRosError
+
+__all__ = ["OneWaySettings", "TimesyncError"]
+
+
+class TimesyncError(NeuroRosError):
+    """A setting of the clock estimators is out of range or does not fit the others."""
+
+
+@dataclass(frozen=True)
+class OneWaySettings:
+    """How `~neuro_ros.timesync.one_way.OneWayClock` judges its evidence.
+
+    Parameters
+    ----------
+    window_s : float
+        Length of sensor time whose samples make the estimate [s]. Longer = steadier skew, slower to follow it.
+    capacity : int
+        Points kept in the window; neighbours are merged (the least delayed survives) beyond that.
+    min_samples : int
+        Samples before anything is claimed.
+    min_span_s : float
+        Sensor time that the samples must span before anything is claimed [s].
+    lock_sigma_s : float
+        Uncertainty below which the offset counts as settled [s].
+    lock_skew_sigma_ppm : float
+        Uncertainty below which the skew counts as settled [ppm].
+    skew_limit_ppm : float
+        Largest skew a crystal is believed to have [ppm]; beyond it the estimate stays TRACKING. Crystals stay within
+        +-100 ppm, so more means that the "sensor" is a recording that is not played at its own pace.
+    early_s : float
+        A sample this much earlier than predicted, plus eight sigma, contradicts the estimate [s].
+    late_s : float
+        A sample this much later than predicted, plus eight sigma, is set aside until it is clear whether it was
+        delayed or a clock stepped [s].
+    late_after_s : float
+        An unbroken run of late samples for this long means that a clock stepped [s].
+    reorder_s : float
+        Sensor time may go back this far before it counts as a jump [s]; such samples are dropped.
+    holdover_after_s : float
+        Silence after which the estimate is an extrapolation [s].
+    holdover_limit_s : float
+        Uncertainty at which an extrapolation is given up [s].
+    wander_ppb_per_s : float
+        How fast the skew may change (temperature) [ppb/s]; makes sigma grow with the square of the distance.
+    sigma_floor_s : float
+        Uncertainty that remains whatever the evidence says: resolution of arrival stamps [s].
+
+    Raises
+    ------
+    TimesyncError
+        A value is not finite, not positive, or the limits contradict each other.
+    """
+
+    window_s: float = 60.0
+    capacity: int = 256
+    min_samples: int = 20
+    min_span_s: float = 1.0
+    lock_sigma_s: float = 2e-4
+    lock_skew_sigma_ppm: float = 10.0
+    skew_limit_ppm: float = 1000.0
+    early_s: float = 2e-3
+    late_s: float = 0.02
+    late_after_s: float = 5.0
+    reorder_s: float = 0.1
+    holdover_after_s: float = 2.0
+    holdover_limit_s: float = 0.02
+    wander_ppb_per_s: float = 10.0
+    sigma_floor_s: float = 2e-6
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if not (math.isfinite(value) and value > 0):
+                raise TimesyncError(f"{item.name}: {value!r} must be finite and above 0")
+        if self.capacity < 2 * self.min_samples:
+            raise TimesyncError(
+                f"capacity: {self.capacity} is below twice min_samples ({self.min_samples}); raise it or ask for less"
+            )
+        if self.min_span_s > self.window_s:
+            raise TimesyncError(
+                f"min_span_s: {self.min_span_s:g} s is longer than window_s ({self.window_s:g} s), never reached"
+            )
+        if self.holdover_limit_s <= self.lock_sigma_s:
+            raise TimesyncError(
+                f"holdover_limit_s: {self.holdover_limit_s:g} s must be above lock_sigma_s ({self.lock_sigma_s:g} s)"
+            )
