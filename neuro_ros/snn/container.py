@@ -42,7 +42,7 @@ def write(path: Path, file_format: str, head: dict[str, Any], tensors: dict[str,
     ContainerError
         When the folder is missing, unwritable or full. What was at `path` stays.
     """
-    data = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()},
+    data = safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in tensors.items()},
                                   metadata={file_format: canonical_json(head).decode("ascii")})
     try:
         write_atomically(path, data)

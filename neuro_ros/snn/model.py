@@ -204,7 +204,7 @@ def _digest(manifest: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> str:
     for name in sorted(tensors):
         array = tensors[name]
         digest.update(container.canonical_json([name, array.dtype.str, list(array.shape)]))
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import container
-from .errors import StateError
+from .errors import NetworkError, StateError
 from .model import Model
 from .network import Network
 
@@ -125,7 +125,10 @@ class NetworkState:
                                      f"outside {limits[0]}..{limits[1]}")
             if sorted(registers) != sorted(REGISTERS):
                 raise StateError(f"layer '{layer.name}': registers {sorted(registers)}, {sorted(REGISTERS)} are needed")
-            replace(layer.neuron, **registers)  # raises NetworkError with the register's limits
+            try:
+                replace(layer.neuron, **registers)
+            except NetworkError as error:
+                raise StateError(f"layer '{layer.name}': {error}") from None
 
 
 def model_registers(network: Network) -> list[dict[str, int]]:
@@ -144,7 +147,7 @@ def _digest(manifest: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> str:
     digest = hashlib.sha256(container.canonical_json(manifest))
     for name in sorted(tensors):
         digest.update(container.canonical_json([name, tensors[name].dtype.str, list(tensors[name].shape)]))
-        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+        digest.update(tensors[name].tobytes())
     return digest.hexdigest()
 
 
