@@ -66,7 +66,7 @@ _FOREIGN = {
     ),
 }
 _definitions: dict[type, Definition] = {}
-_LINE = re.compile(r"^(?P<type>[A-Za-z0-9_/]+)(?P<array>\[\])?\s+(?P<name>\w+)\s*(?:=\s*(?P<value>\S+))?\s*$")
+_LINE = re.compile(r"^(?P<type>[A-Za-z0-9_/]+)(?P<array>\[\])?\s+(?P<name>\w+)\s*(?:=\s*(?P<value>-?\d+))?\s*$")
 
 
 class FieldError(NeuroRosError):
