@@ -180,13 +180,14 @@ class EventCameraParameters:
             raise ParameterError(self._too_large())
 
     def _too_large(self) -> str:
-        factor = 2
-        while _bitmap_bytes(self.bins, self.height // factor, self.width // factor) > MAX_BITMAP_BYTES:
+        factor, height, width = 1, self.height, self.width
+        while _bitmap_bytes(self.bins, height, width) > MAX_BITMAP_BYTES:  # a single pixel fits with the most bins
             factor += 1
+            height, width = max(1, self.height // factor), max(1, self.width // factor)
         return (
             f"a tensor of {self.bins} x {_POLARITIES} x {self.height} x {self.width} cells takes "
             f"{_bitmap_bytes(self.bins, self.height, self.width)} B, above the {MAX_BITMAP_BYTES} that travel well: "
-            f"down-sample by {factor}: width {max(1, self.width // factor)}, height {max(1, self.height // factor)}"
+            f"down-sample by {factor}: width {width}, height {height}"
         )
 
     @property
