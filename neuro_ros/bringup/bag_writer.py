@@ -116,8 +116,9 @@ class BagWriter:
         self._closing = False
         self._closed = False
         self._reserve = path / ".reserve"
-        self._writer: Any = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
+        self._writer: Any = None
         try:
+            self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
             self._writer.open()
             self._connections = self._connect(topics)
             _allocate(self._reserve, reserve_bytes)
@@ -146,8 +147,9 @@ class BagWriter:
 
     def _discard(self) -> None:
         """Take a bag back that could not be begun."""
-        with contextlib.suppress(OSError):
-            self._writer.abort()
+        if self._writer is not None:
+            with contextlib.suppress(OSError):
+                self._writer.abort()
         for file in (self._reserve, self.path / f"{self.path.name}.mcap"):
             with contextlib.suppress(OSError):
                 file.unlink()
