@@ -44,13 +44,21 @@ setup(
     packages=find_packages(include=["neuro_ros", "neuro_ros.*"]),
     cmdclass={"build_py": BuildWithShared},
     python_requires=">=3.10",
-    install_requires=["numba>=0.59", "numpy>=1.26", "pyyaml>=6.0", "rosbags>=0.10", "safetensors>=0.4"],
+    install_requires=[
+        'backports.zstd>=1.0; python_version < "3.14"',
+        "lz4>=4.0",
+        "numba>=0.59",
+        "numpy>=1.26",
+        "rosbags>=0.10",
+        "safetensors>=0.4",
+    ],
     extras_require={
         "train": ["torch>=2.4"],
+        "report": ["matplotlib>=3.6"],
         "inivation": ["dv-processing>=2.0"],
         # lava-nc declares Python below 3.11; beyond that it needs pip's --ignore-requires-python.
         "lava": LAVA,
-        "test": ["hypothesis>=6.100", "pytest>=8.0"],
+        "test": ["hypothesis>=6.100", "pytest>=8.0", "pyyaml>=6.0"],
     },
     entry_points={"console_scripts": ["neuro_ros = neuro_ros.cli.command:main"]},
 )

@@ -31,7 +31,7 @@ KEYS = {
     "h5py": "python3-h5py",
 }
 # How requirements.txt calls a module, where it is not the module's own name.
-DISTRIBUTIONS = {"lava": "lava-nc", "dv_processing": "dv-processing"}
+DISTRIBUTIONS = {"backports": "backports.zstd", "lava": "lava-nc", "dv_processing": "dv-processing"}
 SOURCES = sorted(
     path
     for folder in ("neuro_ros", "launch", "test", "scripts")
@@ -53,7 +53,7 @@ def third_party(folder: str) -> dict[str, Path]:
                 names = [node.module]
             for name in names:
                 top = name.split(".")[0]
-                if top not in sys.stdlib_module_names and top != "neuro_ros":
+                if top not in {*sys.stdlib_module_names, "compression", "neuro_ros"}:  # compression: 3.14
                     found[top] = path.relative_to(ROOT)
     return found
 
@@ -91,7 +91,8 @@ def test_every_python_file_names_its_licence(path):
 
 
 def test_modules_stay_below_500_lines():
-    too_long = [path for path in PYTHON if len(path.read_text(encoding="utf-8").splitlines()) > 500]
+    modules = [path for path in PYTHON if path.is_relative_to(ROOT / "neuro_ros")]
+    too_long = [path for path in modules if len(path.read_text(encoding="utf-8").splitlines()) > 500]
     assert not too_long
 
 

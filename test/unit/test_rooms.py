@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "thermal": {"snn"},
     "canary": set(),
     "cores": LIBRARIES - {"training"},
-    "bringup": {"cores", "snn"},  # the graph takes the camera's geometry from the model file
+    "bringup": {"cores", "events", "snn"},  # the graph looks at the recording and the model before it starts
     "nodes": {*LIBRARIES, "bringup", "cores", "msg", "srv"} - {"training"},
     "cli": {*LIBRARIES, "bringup", "cores"},  # torch inside the verbs that train
 }
