@@ -39,6 +39,7 @@ _HAVE_TIME, _HIGH, _TIME_NS, _Y, _BASE, _POLARITY = range(6)
 _HIGH_RANGE = 1 << 12
 _HIGH_UNIT_NS = (1 << 12) * 1000
 _PADDING_WORD = 0x9999
+_FREQUENT_CODES = (1 << 0) | (1 << 2) | (1 << 6)
 _MAX_COORDINATE = 2047
 
 
@@ -54,7 +55,8 @@ def _decode(words, state, counts, width, height, events, triggers):  # type: ign
     y_bits = y << 16
     # One comparison decides whether an event counts: before the first time, and in rows beyond the sensor, no x is
     # small enough.
-    x_limit = width if (have_time != 0 and y < height) else 0
+    enabled_width = width if have_time != 0 else 0
+    x_limit = enabled_width if y < height else 0
     event_room = len(events) - 12
     trigger_room = len(triggers) - 1
     event_count = 0
@@ -68,18 +70,20 @@ def _decode(words, state, counts, width, height, events, triggers):  # type: ign
         word = np.int64(words[index])
         code = word >> 12
         payload = word & 0xFFF
-        if code == 2 or code == 0 or code == 6:
-            # These three codes follow each other in no pattern that a branch predictor could learn: no branches.
-            is_row = code == 0
-            x = word & 0x7FF
-            y_bits = (x << 16) if is_row else y_bits
-            row_limit = width if (have_time != 0 and x < height) else 0
-            x_limit = row_limit if is_row else x_limit
-            time_ns = high_ns + payload * 1000 if code == 6 else time_ns
-            events[event_count, 0] = time_ns
-            events[event_count, 1] = x | y_bits | ((word & 0x800) << 21)
+        if (_FREQUENT_CODES >> code) & 1:
+            # Rows, columns and lower time bits follow each other in no pattern that a branch predictor could learn,
+            # so there are no branches here: all ones or all zeros select.
+            is_row = -np.int64(code == 0)
+            is_time = -np.int64(code == 6)
             emits = np.int64(code == 2)
-            good = emits & np.int64(x < x_limit)
+            address = word & 0x7FF
+            y_bits ^= ((address << 16) ^ y_bits) & is_row
+            row_limit = enabled_width & -np.int64(address < height)
+            x_limit ^= (row_limit ^ x_limit) & is_row
+            time_ns ^= ((high_ns + payload * 1000) ^ time_ns) & is_time
+            events[event_count, 0] = time_ns
+            events[event_count, 1] = address | y_bits | ((word & 0x800) << 21)
+            good = emits & np.int64(address < x_limit)
             event_count += good
             missed += emits - good
         elif code == 4 or code == 5:
@@ -103,6 +107,7 @@ def _decode(words, state, counts, width, height, events, triggers):  # type: ign
                 counts[BEFORE_TIME] += missed
                 missed = 0
                 have_time = 1
+                enabled_width = width
                 x_limit = width if (y_bits >> 16) < height else 0
                 if high < 0:
                     high = payload

@@ -50,6 +50,15 @@ def _require() -> None:
         raise RecordingError(f"bags need the rosbags package ({error}); pip install rosbags") from error
 
 
+def _database_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of the database; which library reads it is rosbags' choice."""
+    try:
+        import apsw
+    except ImportError:
+        return (sqlite3.Error,)
+    return (sqlite3.Error, apsw.Error)
+
+
 @functools.cache
 def damage() -> tuple[type[Exception], ...]:
     """Return what the reader is known to raise on files that are cut short or garbled."""
@@ -60,7 +69,7 @@ def damage() -> tuple[type[Exception], ...]:
     return (
         ReaderError,
         SerdeError,
-        sqlite3.Error,
+        *_database_errors(),
         struct.error,
         OSError,
         RuntimeError,  # from the decompressors

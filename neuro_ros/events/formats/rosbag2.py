@@ -94,13 +94,14 @@ def _open_readers(path: Path) -> list[Any]:
 class BagRecording(Recording):
     """Event packets of one topic."""
 
-    def __init__(self, path: Path, sources: list[_Source], first: Any, topic: str) -> None:
+    def __init__(self, path: Path, readers: list[Any], sources: list[_Source], first: Any, topic: str) -> None:
         try:
             encoding = find_encoding(first.encoding).name
         except RecordingError as error:
             raise RecordingError(f"{path}: {error}") from error
         super().__init__(path, f"rosbag2/{encoding}", int(first.width), int(first.height))
         self.topic = topic
+        self._readers = readers
         self._sources = sources
         self._encoding = first.encoding
         self._closed = False
@@ -163,8 +164,8 @@ class BagRecording(Recording):
         """See `Recording.close`."""
         if not self._closed:
             self._closed = True
-            for source in self._sources:
-                source.reader.close()
+            for reader in self._readers:
+                reader.close()
 
 
 def open_bag(path: Path, options: OpenOptions) -> BagRecording:
@@ -203,7 +204,7 @@ def _choose(path: Path, readers: list[Any], options: OpenOptions) -> BagRecordin
             sources.append(_Source(reader, connections))
     first = _first_message(path, topic, sources)
     options.refuse_encoding(path, first.encoding)
-    return BagRecording(path, sources, first, topic)
+    return BagRecording(path, readers, sources, first, topic)
 
 
 def _first_message(path: Path, topic: str, sources: list[_Source]) -> Any:
