@@ -10,7 +10,10 @@ A spike walks only its own synapses. In (y, x, c) order the targets of one kerne
 row are one contiguous run over (x_out, c_out); the kernels are stored so that
 their run is contiguous too, one table a phase of the stride.
 
-Nothing is allocated in here, and the GIL is not held.
+Nothing is allocated in here, and the GIL is not held. Inner loops index with
+unsigned offsets instead of slices: a slice counts a reference up and down
+atomically, which costs more than the few additions that it frames, and an unsigned
+index needs no test for a negative one.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import numpy as np
 __all__ = ["BLOCK", "CONV", "DENSE", "FIELDS", "MAGIC_SHIFT", "run_steps"]
 
 BLOCK = 64
+WORD = 8        # neurons whose spike flags are looked at in one go
 DENSE, CONV = 0, 1
 
 # Exact unsigned division of indices below 2^20 by a divisor below 2^20: (i * (2^40 // d + 1)) >> 40.
@@ -38,7 +42,7 @@ FIELDS = (
 
 
 @numba.njit(inline="always")
-def _decay(value, factor):
+def _decay(value, factor):  # type: ignore[no-untyped-def]
     """Multiply by factor / 4096 and round toward zero, without leaving 32 bits.
 
     |value| <= 2^23 and factor <= 2^12: split |value| = high * 4096 + low, then
@@ -53,7 +57,7 @@ def _decay(value, factor):
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
-def _update_block(u, v, a, bias, fired, u_factor, v_factor, threshold, shift):
+def _update_block(start, u, v, a, bias, fired, u_factor, v_factor, threshold, shift):  # type: ignore[no-untyped-def]
     """Advance one block by one step; return (any spike, any state left)."""
     any_fired = np.int32(0)
     left = np.int32(0)
@@ -61,25 +65,26 @@ def _update_block(u, v, a, bias, fired, u_factor, v_factor, threshold, shift):
     half = np.int32(1 << 23)
     top = np.int32((1 << 23) - 1)
     for j in range(BLOCK):
-        current = np.int32(_decay(u[j], u_factor) + np.int32(np.int32(a[j] >> shift) << 6))
+        i = np.uint64(start + j)
+        current = np.int32(_decay(u[i], u_factor) + np.int32(np.int32(a[i] >> shift) << 6))
         wrapped = np.int32(current - full) if current > half else current
         wrapped = np.int32(current + full) if wrapped <= -half else wrapped
-        voltage = np.int32(np.int32(_decay(v[j], v_factor) + wrapped) + bias[j])
+        voltage = np.int32(np.int32(_decay(v[i], v_factor) + wrapped) + bias[i])
         voltage = top if voltage > top else voltage
         voltage = np.int32(-top) if voltage < -top else voltage
         spike = np.int32(1) if voltage > threshold else np.int32(0)
         voltage = np.int32(0) if voltage > threshold else voltage
-        a[j] = 0
-        u[j] = wrapped
-        v[j] = voltage
-        fired[j] = spike
+        a[i] = 0
+        u[i] = wrapped
+        v[i] = voltage
+        fired[j] = np.uint8(spike)
         any_fired = np.int32(any_fired | spike)
         left = np.int32(left | np.int32(wrapped | voltage))
     return any_fired, left
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
-def _update_layer(row, u, v, a, bias, biased, awake, fired, spikes, neuron_spikes):
+def _update_layer(row, u, v, a, bias, biased, awake, fired, words, spikes, neuron_spikes):  # type: ignore[no-untyped-def]
     """Advance one population; write ascending flat (y, x, c) indices to `spikes` and return how many."""
     u_factor, v_factor = np.int32(row[_U_FACTOR]), np.int32(row[_V_FACTOR])
     threshold, shift = np.int32(row[_THRESHOLD]), np.int32(row[_SHIFT])
@@ -89,37 +94,36 @@ def _update_layer(row, u, v, a, bias, biased, awake, fired, spikes, neuron_spike
         if awake[block0 + block] == 0:
             continue
         start = state + block * BLOCK
-        stop = start + BLOCK
-        any_fired, left = _update_block(u[start:stop], v[start:stop], a[start:stop], bias[start:stop], fired,
-                                        u_factor, v_factor, threshold, shift)
+        any_fired, left = _update_block(start, u, v, a, bias, fired, u_factor, v_factor, threshold, shift)
         if any_fired:
-            for j in range(BLOCK):
-                if fired[j]:
-                    spikes[state + count] = block * BLOCK + j
-                    neuron_spikes[start + j] += 1
-                    count += 1
+            for word in range(BLOCK // WORD):
+                if words[word] == 0:
+                    continue
+                for j in range(word * WORD, word * WORD + WORD):
+                    if fired[j]:
+                        spikes[state + count] = block * BLOCK + j
+                        neuron_spikes[start + j] += 1
+                        count += 1
         awake[block0 + block] = 1 if left or biased[block0 + block] else 0
     return count
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
-def _scatter_dense(row, weights, a, awake, sources, count):
+def _scatter_dense(row, weights, a, awake, sources, count):  # type: ignore[no-untyped-def]
     """Add the weights of every source to all targets; return the synaptic operations."""
     if count == 0:
         return 0
     neurons, state, offset = row[_NEURONS], row[_STATE], row[_WEIGHTS]
-    targets = a[state:state + neurons]
     for k in range(count):
-        start = offset + sources[k] * neurons
-        column = weights[start:start + neurons]
+        column = offset + np.int64(sources[k]) * neurons
         for j in range(neurons):
-            targets[j] += column[j]
+            a[np.uint64(state + j)] += weights[np.uint64(column + j)]
     awake[row[_BLOCK0]:row[_BLOCK0] + row[_BLOCKS]] = 1
     return count * neurons
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
-def _scatter_conv(row, weights, a, awake, sources, count):
+def _scatter_conv(row, weights, a, awake, sources, count):  # type: ignore[no-untyped-def]
     """Add the kernel of every source around its place; return the synaptic operations."""
     c_in, w_in, c_out, h_out, w_out = row[_C_IN], row[_W_IN], row[_CHANNELS], row[_H_OUT], row[_W_OUT]
     k_y, k_x, stride_y, stride_x, taps = row[_K_Y], row[_K_X], row[_STRIDE_Y], row[_STRIDE_X], row[_TAPS_X]
@@ -149,10 +153,10 @@ def _scatter_conv(row, weights, a, awake, sources, count):
         while tap_y < k_y and last_y >= 0:
             if last_y < h_out:
                 start = (last_y * w_out + low) * c_out
-                targets = a[state + start:state + start + length]
-                taps_row = weights[table + tap_y * row_length:table + tap_y * row_length + length]
+                target = state + start
+                tap = table + tap_y * row_length
                 for j in range(length):
-                    targets[j] += taps_row[j]
+                    a[np.uint64(target + j)] += weights[np.uint64(tap + j)]
                 for block in range(start // BLOCK, (start + length - 1) // BLOCK + 1):
                     awake[block0 + block] = 1
                 operations += length
@@ -162,8 +166,9 @@ def _scatter_conv(row, weights, a, awake, sources, count):
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
-def run_steps(rows, u, v, a, bias, biased, awake, weights, indices, bins, channels, plane, fired, inputs, spikes,
-              neuron_spikes, layer_spikes, operations, output, record, recorded, record_counts):
+def run_steps(rows, u, v, a, bias, biased, awake, weights, indices, bins, channels,  # type: ignore[no-untyped-def]
+              plane, fired, words, inputs, spikes, neuron_spikes, layer_spikes, operations, output, record, recorded,
+              record_counts):
     """Run `bins` steps of all layers.
 
     Layers are walked from the last to the first: each consumes the activations of
@@ -177,7 +182,8 @@ def run_steps(rows, u, v, a, bias, biased, awake, weights, indices, bins, channe
     biased, awake : uint8, one a block.
     weights : int16 tables, already shifted left by a positive weight_exp.
     indices : uint32, ascending flat (bin, c, y, x); `channels` x `plane` cells a bin.
-    fired, inputs, spikes : int32 scratch.
+    fired : (BLOCK,) uint8 scratch, `words` the same memory in uint64; few neurons spike, so most words are 0.
+    inputs, spikes : int32 scratch.
     neuron_spikes, layer_spikes, operations, output : counters, added to.
     record : bool; `recorded`, `record_counts` take (c, y, x) indices per step and layer, unsorted.
     """
@@ -188,7 +194,7 @@ def run_steps(rows, u, v, a, bias, biased, awake, weights, indices, bins, channe
     for step in range(bins):
         for layer in range(layers - 1, -1, -1):
             row = rows[layer]
-            count = _update_layer(row, u, v, a, bias, biased, awake, fired, spikes, neuron_spikes)
+            count = _update_layer(row, u, v, a, bias, biased, awake, fired, words, spikes, neuron_spikes)
             own = spikes[row[_STATE]:row[_STATE] + count]
             layer_spikes[layer] += count
             if layer == layers - 1:

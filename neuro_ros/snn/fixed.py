@@ -9,6 +9,7 @@ at rest; see `neuro_ros.snn._kernel` for how. The arithmetic is that of
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +84,8 @@ class FixedEngine:
         self._u, self._v, self._a, self._bias = (np.zeros(total, np.int32) for _ in range(4))
         self._awake = np.zeros(sum(self._blocks), np.uint8)
         self._biased = np.zeros_like(self._awake)
-        self._fired = np.zeros(_kernel.BLOCK, np.int32)
+        self._fired = np.zeros(_kernel.BLOCK, np.uint8)
+        self._fired_words = self._fired.view(np.uint64)
         self._inputs = np.zeros(_cells(network.input_shape), np.int32)
         self._spikes = np.zeros(total, np.int32)
         self._neuron_spikes = np.zeros(total, np.int64)
@@ -144,11 +146,11 @@ class FixedEngine:
         self._biased[:] = self._bias.reshape(-1, _kernel.BLOCK).any(axis=1)
         self._awake |= self._biased
 
-    def _flat(self, array: NDArray[np.generic], index: int) -> NDArray[np.generic]:
+    def _flat(self, array: NDArray[Any], index: int) -> NDArray[Any]:
         start = self._offsets[index]
         return array[start:start + _cells(self.model.network.shapes[index])]
 
-    def _canonical(self, array: NDArray[np.generic], index: int) -> NDArray[np.generic]:
+    def _canonical(self, array: NDArray[Any], index: int) -> NDArray[Any]:
         channels, height, width = self.model.network.shapes[index]
         return self._flat(array, index).reshape(height, width, channels).transpose(2, 0, 1).copy()
 
@@ -178,8 +180,9 @@ class FixedEngine:
             self._recorded = np.zeros(bins * self._u.size, np.uint32)
         channels, height, width = network.input_shape
         _kernel.run_steps(self._rows, self._u, self._v, self._a, self._bias, self._biased, self._awake, self._weights,
-                          indices, bins, channels, height * width, self._fired, self._inputs, self._spikes,
-                          self._neuron_spikes, layer_spikes, operations, output, record, self._recorded, counts)
+                          indices, bins, channels, height * width, self._fired, self._fired_words,
+                          self._inputs, self._spikes, self._neuron_spikes, layer_spikes, operations, output, record,
+                          self._recorded, counts)
         if network.shapes[-1][0] != network.classes:    # an output with planes counts in (y, x, c) order
             channels, height, width = network.shapes[-1]
             output = np.ascontiguousarray(output.reshape(height, width, channels).transpose(2, 0, 1)).ravel()

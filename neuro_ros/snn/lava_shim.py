@@ -47,8 +47,8 @@ def _identity_hashes() -> Iterator[None]:
     original = dataclasses.dataclass
 
     def decorate(cls: type) -> type:
-        if cls.__module__.startswith("lava.") and cls.__hash__ is None:
-            cls.__hash__ = object.__hash__  # type: ignore[assignment]
+        if cls.__module__.startswith("lava.") and getattr(cls, "__hash__", None) is None:
+            type.__setattr__(cls, "__hash__", object.__hash__)
         return cls
 
     def dataclass(cls: type | None = None, /, **options: Any) -> Any:
@@ -57,7 +57,7 @@ def _identity_hashes() -> Iterator[None]:
         plain = original(**options)
         return lambda given: decorate(plain(given))
 
-    dataclasses.dataclass = dataclass  # type: ignore[assignment]
+    dataclasses.dataclass = dataclass
     try:
         yield
     finally:

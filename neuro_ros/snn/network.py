@@ -122,6 +122,7 @@ class Connection(Protocol):
     """What every kind of connection offers, whatever its weights look like."""
 
     kind: str
+    weight_exp: int
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return (channels, height, width) of the population it feeds, or raise `NetworkError`."""

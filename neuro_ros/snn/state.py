@@ -190,8 +190,10 @@ def load_state(path: str | os.PathLike[str], model: Model | None = None) -> Netw
     if head.get("version") != STATE_VERSION:
         raise StateError(f"{path}: state format version {head.get('version')!r}, this release reads {STATE_VERSION}")
     manifest = head.get("manifest")
-    expected = _digest(manifest, tensors) if isinstance(manifest, dict) else ""
-    if not expected or head.get("digest") != expected:
+    if not isinstance(manifest, dict):
+        raise StateError(f"{path}: the manifest is missing")
+    expected = _digest(manifest, tensors)
+    if head.get("digest") != expected:
         raise StateError(f"{path}: integrity digest is {head.get('digest')!r} but the content has {expected!r}; "
                          "the file was changed after it was saved")
     try:
