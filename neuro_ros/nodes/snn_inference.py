@@ -43,7 +43,7 @@ class SnnInferenceNode(LifecycleShell):
     def __init__(self, **kwargs: Any) -> None:
         self._states: StateDirectory | None = None
         self._writer: Worker | None = None
-        self._services: list[Any] = []
+        self._state_services: list[Any] = []
         self._save_timer: Any = None
         super().__init__("snn_inference", SnnInferenceCore, SnnInferenceParameters, threaded=True, **kwargs)
 
@@ -67,7 +67,7 @@ class SnnInferenceNode(LifecycleShell):
             ("switch_model", "SwitchModel", self._switch_model),
         ):
             service_class = conversion.message_class(f"neuro_ros/srv/{service}")
-            self._services.append(self.create_service(service_class, f"~/{name}", answer))
+            self._state_services.append(self.create_service(service_class, f"~/{name}", answer))
 
     def activated(self) -> None:
         """Start the periodic save."""
@@ -92,7 +92,7 @@ class SnnInferenceNode(LifecycleShell):
 
     def released(self) -> None:
         """Withdraw the services and end the writer."""
-        services, self._services = self._services, []
+        services, self._state_services = self._state_services, []
         for service in services:
             self.destroy_service(service)
         timer, self._save_timer = self._save_timer, None
