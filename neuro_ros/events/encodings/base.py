@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from neuro_ros.events.types import DecodeCounters, as_words
+from neuro_ros.events.types import DecodeCounters
 
 __all__ = ["COUNTS", "ERRORS", "BytesDecoder", "BytesEncoder", "WordDecoder"]
 
@@ -41,8 +41,8 @@ class BytesDecoder(ABC):
     def decode(
         self,
         data: npt.NDArray[np.uint8],
-        events: npt.NDArray[np.void],
-        triggers: npt.NDArray[np.void],
+        events: npt.NDArray[np.int64],
+        triggers: npt.NDArray[np.int64],
         time_base_ns: int = 0,
     ) -> tuple[int, int, int]:
         """Decode until the data ends or an output is nearly full.
@@ -51,10 +51,10 @@ class BytesDecoder(ABC):
         ----------
         data : (n,) uint8, C-contiguous
             A multiple of `word_bytes`.
-        events : (m,) EVENT_DTYPE
-            Written from the start; m is at least `burst`.
-        triggers : (k,) TRIGGER_DTYPE
-            Written from the start; k is at least 1.
+        events : (m, 2) int64
+            `EVENT_DTYPE` seen by `as_words`, written from the start; m is at least `burst`.
+        triggers : (k, 2) int64
+            `TRIGGER_DTYPE` seen by `as_words`, written from the start; k is at least 1.
         time_base_ns : int
             For encodings whose times are relative to a packet's base.
 
@@ -96,8 +96,8 @@ class WordDecoder(BytesDecoder):
     def decode(
         self,
         data: npt.NDArray[np.uint8],
-        events: npt.NDArray[np.void],
-        triggers: npt.NDArray[np.void],
+        events: npt.NDArray[np.int64],
+        triggers: npt.NDArray[np.int64],
         time_base_ns: int = 0,  # noqa: ARG002 - of the interface
     ) -> tuple[int, int, int]:
         """See `BytesDecoder.decode`; the time base is not used, these times are absolute."""
@@ -107,8 +107,8 @@ class WordDecoder(BytesDecoder):
             self._counts,
             self._width,
             self._height,
-            as_words(events),
-            as_words(triggers),
+            events,
+            triggers,
         )
         return used * self.word_bytes, event_count, trigger_count
 

@@ -43,16 +43,12 @@ def _decode(words, state, counts, width, height, events, triggers):  # type: ign
     high = state[_HIGH]
     high_ns = high * _HIGH_UNIT_NS
     x_limit = width if have_time != 0 else 0
-    event_room = len(events) - 1
-    trigger_room = len(triggers) - 1
     event_count = 0
     trigger_count = 0
     missed = 0
-    used = len(words)
-    for index in range(len(words)):
-        if event_count > event_room or trigger_count > trigger_room:
-            used = index
-            break
+    # A word makes one event at most, so there is room for those of this many words.
+    used = min(len(words), len(events))
+    for index in range(used):
         word = np.int64(words[index])
         code = word >> 28
         if code <= 1:
@@ -80,6 +76,9 @@ def _decode(words, state, counts, width, height, events, triggers):  # type: ign
             high += step
             high_ns = high * _HIGH_UNIT_NS
         elif code == 0xA:
+            if trigger_count == len(triggers):
+                used = index
+                break
             if have_time != 0:
                 triggers[trigger_count, 0] = high_ns + ((word >> 22) & 0x3F) * 1000
                 triggers[trigger_count, 1] = ((word >> 8) & 0x1F) | ((word & 1) << 8)

@@ -18,8 +18,10 @@ Prophesee, "EVT 3.0 format" (docs.prophesee.ai), and the type definitions of Ope
 from __future__ import annotations
 
 import numba
+import numba.extending
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir
 
 from neuro_ros.events.encodings.base import (
     BEFORE_TIME,
@@ -41,6 +43,19 @@ _HIGH_UNIT_NS = (1 << 12) * 1000
 _PADDING_WORD = 0x9999
 _FREQUENT_CODES = (1 << 0) | (1 << 2) | (1 << 6)
 _MAX_COORDINATE = 2047
+
+# Number of ones of each 12-bit mask.
+_ONES = np.array([bin(mask).count("1") for mask in range(1 << 12)], np.int64)
+
+
+@numba.extending.intrinsic  # type: ignore[misc]
+def _trailing_zeros(typing_context, value):  # type: ignore[no-untyped-def]  # noqa: ARG001 - numba's interface
+    """Count the zeros below the lowest one of a value that is not zero; one machine instruction."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ARG001
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return numba.types.int64(numba.types.int64), generate
 
 
 @numba.njit(cache=True, nogil=True)
@@ -87,18 +102,18 @@ def _decode(words, state, counts, width, height, events, triggers):  # type: ign
             event_count += good
             missed += emits - good
         elif code == 4 or code == 5:
-            length = 12 if code == 4 else 8
             mask = payload if code == 4 else payload & 0xFF
-            tail = y_bits | (polarity << 32)
-            for bit in range(length):
-                x = base + bit
+            tail = (y_bits | (polarity << 32)) + base
+            # As many columns of the vector as lie within the sensor.
+            allowed = np.int64(0xFFF) >> min(max(base + 12 - x_limit, 0), 12)
+            missed += _ONES[mask & ~allowed]
+            mask &= allowed
+            while mask != 0:
                 events[event_count, 0] = time_ns
-                events[event_count, 1] = x | tail
-                hit = (mask >> bit) & 1
-                good = hit & np.int64(x < x_limit)
-                event_count += good
-                missed += hit - good
-            base += length
+                events[event_count, 1] = tail + _trailing_zeros(mask)
+                event_count += 1
+                mask &= mask - 1
+            base += 12 if code == 4 else 8
         elif code == 3:
             base = word & 0x7FF
             polarity = (word >> 11) & 1

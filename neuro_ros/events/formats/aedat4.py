@@ -30,7 +30,7 @@ import numpy.typing as npt
 from neuro_ros.events.formats import _compression_shim as compression
 from neuro_ros.events.formats.base import OpenOptions, Recording, split_batch
 from neuro_ros.events.stream import BackwardsCounter
-from neuro_ros.events.types import EVENT_DTYPE, TRIGGER_DTYPE, EventBatch, RecordingError, empty_triggers
+from neuro_ros.events.types import EVENT_DTYPE, TRIGGER_DTYPE, EventBatch, RecordingError, as_words, empty_triggers
 
 __all__ = ["Aedat4Recording", "matches", "open_aedat4"]
 
@@ -183,7 +183,7 @@ class Aedat4Recording(Recording):
             events["x"] = source["x"]
             events["y"] = source["y"]
             events["p"] = source["p"] & 1
-            self.counters.non_monotonic += backwards.count(events)
+            self.counters.non_monotonic += backwards.count(as_words(events))
             yield from split_batch(EventBatch(events, triggers, complete), max_events)
             triggers, complete = empty_triggers(), True
         if len(triggers) or not complete:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from neuro_ros.events.formats.base import OpenOptions, Recording, RecordingWriter
 from neuro_ros.events.stream import BackwardsCounter
-from neuro_ros.events.types import EVENT_DTYPE, TRIGGER_DTYPE, EventBatch, RecordingError, empty_triggers
+from neuro_ros.events.types import EVENT_DTYPE, TRIGGER_DTYPE, EventBatch, RecordingError, as_words, empty_triggers
 
 __all__ = ["NpzRecording", "NpzWriter", "matches", "open_npz"]
 
@@ -128,7 +128,7 @@ class NpzRecording(Recording):
                 if not inside.all():
                     events = events[inside]
                     self.counters.out_of_area += length - len(events)
-                self.counters.non_monotonic += backwards.count(events)
+                self.counters.non_monotonic += backwards.count(as_words(events))
                 yield EventBatch(events, triggers)
                 triggers = empty_triggers()
             if len(triggers):
