@@ -3,7 +3,7 @@
 
 The estimator keeps a bounded window of samples, fits the line under them (`envelope`), and says honestly what it knows:
 
-* UNLOCKED until there are enough samples over enough time;
+* UNLOCKED until there are enough samples over enough time, and while no line fits them to any use;
 * TRACKING while offset or skew are still settling, or the skew is more than any crystal's;
 * LOCKED when both uncertainties are below their limits (left again at twice the limit: hysteresis);
 * HOLDOVER when samples stop, with an uncertainty that grows, until it is worth nothing: UNLOCKED.
@@ -137,7 +137,7 @@ class OneWayClock:
         self._origin = samples[0] if samples else (0, 0)
         self._newest: tuple[int, int] | None = None  # newest sample, absolute (sensor, host)
         self._fit: Envelope | None = None
-        self._fit_at_ns = 0
+        self._fit_at_ns = -_REFIT_NS
         self._locked = False
         for sensor_ns, host_ns in samples:
             self._insert(sensor_ns, host_ns)
@@ -226,7 +226,7 @@ class OneWayClock:
         self._expire(x)
         while len(self._points) > self.settings.capacity:
             self._merge()
-        if self._fit is None or x - self._fit_at_ns >= _REFIT_NS:
+        if x - self._fit_at_ns >= _REFIT_NS:
             self._refit(x)
 
     def _height(self, x: int, y: int) -> int:
@@ -256,12 +256,14 @@ class OneWayClock:
 
     def _refit(self, x: int) -> None:
         points = self._points
+        self._fit_at_ns = x
         enough = sum(point.count for point in points) >= self.settings.min_samples
         if not (enough and points[-1].x - points[0].x >= self.settings.min_span_s * _S):
             return
         self._fit = fit_envelope([(point.x, point.y) for point in points])
-        self._fit_at_ns = x
-        if self._fit is None:
+        # Samples that fit no line, such as one from before a clock was set, make a line that is worth nothing.
+        if self._fit is None or self._sigma_ns(x) > self.settings.holdover_limit_s * _S:
+            self._fit, self._locked = None, False
             return
         ratio = _UNLOCK_RATIO if self._locked else 1.0
         self._locked = (

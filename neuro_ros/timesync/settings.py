@@ -48,7 +48,7 @@ class OneWaySettings:
     holdover_after_s : float
         Silence after which the estimate is an extrapolation [s].
     holdover_limit_s : float
-        Uncertainty at which an extrapolation is given up [s].
+        Uncertainty at which an extrapolation is given up, and from which a fit is worth nothing [s].
     wander_ppb_per_s : float
         How fast the skew may change (temperature) [ppb/s]; makes sigma grow with the square of the distance.
     sigma_floor_s : float

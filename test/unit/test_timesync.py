@@ -271,6 +271,19 @@ def test_single_liars_change_nothing():
     assert lied_to.counters.restarts == 0
 
 
+@pytest.mark.parametrize("lie_ns", [-3600 * S, -S, S, 3600 * S])
+def test_a_liar_before_the_first_estimate_is_not_believed_for_long(lie_ns):
+    sensor, clock = SimulatedSensor(12), OneWayClock()
+    for index in range(800):  # the window is 60 s
+        sensor_ns, host_ns = sensor.sample()
+        clock.add(sensor_ns, host_ns + (lie_ns if index == 5 else 0))
+        estimate = clock.estimate(host_ns)
+        if estimate.clock is not None:
+            error = abs(estimate.clock.to_host_ns(sensor_ns) - sensor.truth.to_host_ns(sensor_ns) - LATENCY_NS)
+            assert error <= 3.0 * estimate.sigma_ns
+    assert estimate.state is ClockState.LOCKED
+
+
 def test_out_of_order_and_repeated_samples_are_dropped_and_counted():
     sensor, clock = SimulatedSensor(11), OneWayClock()
     for _ in range(100):

@@ -104,7 +104,7 @@ class HoldoverParameters:
     )
     limit_s: float = parameter(
         OneWaySettings.holdover_limit_s,
-        "uncertainty at which an extrapolation is given up",
+        "uncertainty at which an extrapolation is given up, and from which no estimate is published",
         unit="s",
         minimum=1e-5,
         maximum=10.0,
