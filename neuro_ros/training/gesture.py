@@ -11,14 +11,15 @@ from neuro_ros.training.layers import ConvSpec, DenseSpec, IntegerNetwork
 
 __all__ = ["GESTURE_LAYERS", "gesture_network", "simulate_recordings"]
 
-# Decays per 5 ms step, of 4096. The time constants grow with depth, about 5 to 80 ms: early layers see the short trail
-# that a moving edge leaves, which tells its direction; late ones gather evidence over a beat.
+# Decays per 5 ms step, of 4096. Currents are short (10 ms), potentials long (40 to 100 ms): a limb needs some 30 ms to
+# cross a cell, and the direction in which it crosses shows only where inhibition of one cell outlasts the step to the
+# next: excitation before inhibition fires, inhibition before excitation does not.
 GESTURE_LAYERS: tuple[ConvSpec | DenseSpec, ...] = (
-    ConvSpec("conv1", 16, 5, 2, 2, du=2400, dv=1200),
-    ConvSpec("conv2", 32, 3, 2, 1, du=1800, dv=800),
-    ConvSpec("conv3", 32, 3, 2, 1, du=1200, dv=500),
-    DenseSpec("dense", 128, du=800, dv=300),
-    DenseSpec("output", len(LABELS), du=600, dv=250),
+    ConvSpec("conv1", 12, 5, 2, 2, du=2000, dv=500),
+    ConvSpec("conv2", 24, 3, 2, 1, du=2000, dv=300),
+    ConvSpec("conv3", 32, 3, 2, 1, du=2000, dv=250),
+    DenseSpec("dense", 128, du=1500, dv=250),
+    DenseSpec("output", len(LABELS), du=800, dv=200),
 )
 
 

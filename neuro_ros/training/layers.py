@@ -59,7 +59,7 @@ class QuantiseWeights(torch.autograd.Function):
     """Even 8-bit mixed-sign weights from master weights: ``apply(weight, scale)``."""
 
     @staticmethod
-    def forward(ctx: Any, weight: torch.Tensor, scale: float) -> torch.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, weight: torch.Tensor, scale: float) -> torch.Tensor:
         """Return the effective integers as float32."""
         wanted = 2.0 * torch.round(weight.detach() * (0.5 * scale))
         ctx.save_for_backward(wanted > WEIGHT_HIGH, wanted < WEIGHT_LOW)
@@ -67,7 +67,7 @@ class QuantiseWeights(torch.autograd.Function):
         return wanted.clamp(WEIGHT_LOW, WEIGHT_HIGH)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Pass the gradient on, but not where it would drive a clipped weight further out."""
         above, below = ctx.saved_tensors
         grad = grads[0] * ctx.scale
@@ -196,6 +196,11 @@ class IntegerNetwork(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.rates = _Rates()
 
+    @property
+    def populations(self) -> list[SpikingLayer]:
+        """The layers in order."""
+        return [layer for layer in self.layers if isinstance(layer, SpikingLayer)]
+
     def forward(self, spikes: torch.Tensor) -> torch.Tensor:
         """Run (steps, batch, c, h, w) float32 spikes from a zero state; return (steps, batch, classes) spikes."""
         return self.all_spikes(spikes)[-1].flatten(2)
@@ -203,7 +208,7 @@ class IntegerNetwork(nn.Module):
     def all_spikes(self, spikes: torch.Tensor) -> list[torch.Tensor]:
         """Return the spikes of every layer, each (steps, batch, c, h, w)."""
         outputs = []
-        for layer in self.layers:
+        for layer in self.populations:
             spikes = layer(spikes)
             outputs.append(spikes)
         self.rates.values = [out.mean() for out in outputs]
@@ -217,4 +222,4 @@ class IntegerNetwork(nn.Module):
         NetworkError
             If a layer breaks a register's range or the accumulator bound.
         """
-        return Network(tuple(layer.export() for layer in self.layers), self.input_shape)
+        return Network(tuple(layer.export() for layer in self.populations), self.input_shape)

@@ -9,7 +9,7 @@ let go of the last gesture. Activity regularisers keep each layer's mean rate in
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,8 +19,9 @@ from neuro_ros.training.data import Crops
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.layers import IntegerNetwork
 
-# Added to each count before the share is taken: a silent window then means "all classes alike", not 0 / 0.
-_SILENT_SPIKES = 0.1
+# Added to each count before the share is taken: a silent window then means "all classes alike", not 0 / 0, and the
+# gradient at a silent right class stays of the size of the others.
+_SILENT_SPIKES = 0.5
 
 __all__ = ["Progress", "TrainingSettings", "calibrate", "fit", "window_loss"]
 
@@ -34,7 +35,8 @@ class TrainingSettings:
     updates : int
         Optimiser steps.
     learning_rate : float
-        Peak of a one-cycle cosine with a short warm-up.
+        Peak of a one-cycle cosine with a short warm-up, as a share of each layer's largest initial weight: layers
+        are calibrated to very different weights, and Adam's step does not depend on the gradient's size.
     seconds : float
         Wall-clock budget; the schedule follows whichever of updates and seconds is further advanced.
     settle_steps : int
@@ -53,12 +55,12 @@ class TrainingSettings:
     """
 
     updates: int = 2000
-    learning_rate: float = 2e-3
+    learning_rate: float = 2e-2
     seconds: float = math.inf
     settle_steps: int = 25
     switch_steps: int = 50
     count_scale: float = 0.6
-    share_cost: float = 0.5
+    share_cost: float = 0.25
     low_rate: float = 0.01
     high_rate: float = 0.10
     rate_cost: float = 5.0
@@ -143,7 +145,7 @@ def calibrate(network: IntegerNetwork, spikes: torch.Tensor, target_rate: float 
         The rates reached.
     """
     reached = []
-    for layer in network.layers:
+    for layer in network.populations:
         original = layer.weight.clone()
         low, high = 0.1, 40.0
         rate = 0.0
@@ -164,7 +166,6 @@ def fit(
     settings: TrainingSettings,
     clock_s: Callable[[], float],
     report: Callable[[Progress], None] | None = None,
-    parameters: Iterable[torch.nn.Parameter] | None = None,
 ) -> list[float]:
     """Train in place.
 
@@ -180,8 +181,6 @@ def fit(
         Monotonic time in seconds, for the budget.
     report : callable, optional
         Called after each update.
-    parameters : iterable of Parameter, optional
-        What to train; by default everything.
 
     Returns
     -------
@@ -193,7 +192,8 @@ def fit(
     TrainingError
         If the loss is not finite; the network keeps the weights of the last good update.
     """
-    optimiser = torch.optim.Adam(list(network.parameters() if parameters is None else parameters), lr=1.0)
+    groups = [{"params": [p], "scale": max(float(p.detach().abs().max()), 1e-6)} for p in network.parameters()]
+    optimiser = torch.optim.Adam(groups, lr=1.0)
     losses: list[float] = []
     start_s = clock_s()
     for update in range(settings.updates):
@@ -202,7 +202,7 @@ def fit(
             break
         rate = settings.learning_rate * min(1.0, (update + 1) / 50) * (0.02 + 0.49 * (1.0 + math.cos(math.pi * done)))
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
         spikes, labels, age = crops.draw()
         loss, accuracy = window_loss(network(spikes), labels, age, crops.shape.bins, settings)
         cost = loss

@@ -143,7 +143,7 @@ class LifScan(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         a: torch.Tensor,
         du: int,
@@ -168,7 +168,7 @@ class LifScan(torch.autograd.Function):
         return spikes.reshape(a.shape)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Run time backwards; see the module for the equations."""
         (level,) = ctx.saved_tensors
         du, dv, vth, beta = ctx.registers

@@ -45,7 +45,7 @@ class TrainingJob:
     seconds : float
         Upper limit of wall-clock time of the loop; a run that it ends cannot be repeated exactly.
     learning_rate : float
-        Peak.
+        Peak, see `TrainingSettings`.
     validation_subjects : int
         For the guard and the figures of the record.
     recording_s : float
@@ -59,9 +59,9 @@ class TrainingJob:
     gesture_duration_s: float = 1.2
     crop_steps: int = 80
     batch: int = 16
-    updates: int = 4000
+    updates: int = 1500
     seconds: float = math.inf
-    learning_rate: float = 2e-3
+    learning_rate: float = 2e-2
     validation_subjects: int = 10
     recording_s: float = 1.5
     name: str = "gesture"
@@ -229,7 +229,7 @@ def train_model(
         "loss_last": float(np.mean(losses[-20:])),
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
-        "u_wraps_and_v_clips": [layer.counts.tolist() for layer in network.layers],
+        "u_wraps_and_v_clips": [layer.counts.tolist() for layer in network.populations],
         "zero_weights": list(zero_fractions(model.network)),
         "validation": evaluation.as_dict(),
     }
