@@ -86,6 +86,8 @@ class SupervisorLimits:
         is tried for ever: the rest of a robot should not stop because a sensor's process does.
     stop_s : float
         From the request to stop until SIGKILL, for each stop order. Half way, SIGTERM follows SIGINT.
+    repeat_s : float
+        A second request within this time is the same one: a terminal, a shell and a wrapper may all pass on Ctrl-C.
     """
 
     first_delay_s: float = 0.1
@@ -93,6 +95,7 @@ class SupervisorLimits:
     healthy_s: float = 10.0
     give_up_after: int = 5
     stop_s: float = 10.0
+    repeat_s: float = 0.5
 
 
 @dataclass(slots=True)
@@ -195,6 +198,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._wake_read = self._wake_write = -1
         self._stop_requests = 0
+        self._asked_s = 0.0
         self._stopping = False
         self._code: int | None = None
 
@@ -208,9 +212,19 @@ class Supervisor:
         """Process name to how often it was started again."""
         return {child.spec.name: max(0, child.starts - 1) for child in self._children}
 
-    def stop(self) -> None:
-        """Ask for the end from `on_line` or a signal handler; the second request kills at once."""
-        self._stop_requests += 1
+    def stop(self, code: int | None = None) -> None:
+        """Ask for the end from `on_line` or a signal handler; the second request kills at once.
+
+        Parameters
+        ----------
+        code : int, optional
+            What `run` shall return; 0 when not given and nothing else fails.
+        """
+        self._code = code if code is not None else self._code
+        now_s = time.monotonic()
+        if self._stop_requests == 0 or now_s - self._asked_s >= self._limits.repeat_s:
+            self._stop_requests += 1
+            self._asked_s = now_s
         if self._wake_write >= 0:
             os.write(self._wake_write, b"\0")
 

@@ -179,7 +179,7 @@ def test_a_second_request_kills_at_once(tmp_path):
     while True:
         signal.pause()
     """
-    limits = SupervisorLimits(stop_s=60.0)
+    limits = SupervisorLimits(stop_s=60.0, repeat_s=0.0)
     watch = Watch(tmp_path, python("slow", code), act=lambda watch, *_: watch.supervisor.stop(), limits=limits)
     began_s = time.monotonic()
     assert watch.supervisor.run() == 1

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of a run: one HTML file with the table and three plots, without anything fetched from elsewhere."""
+
+from __future__ import annotations
+
+import html
+import os
+from pathlib import Path
+
+from neuro_ros.bringup.plots import gesture_plot, latency_plot, rate_plot
+from neuro_ros.bringup.summary import Summary
+from neuro_ros.bringup.table import rows
+from neuro_ros.errors import UsageError
+
+__all__ = ["page_text", "write_page"]
+
+_STYLE = """
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 62rem; background: #fff; color: #1c2b3f;
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+h1 { font-size: 1.6rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2.25rem 0 .5rem; }
+p { margin: 0 0 1rem; color: #52606f; } code { font-size: .92em; }
+table { border-collapse: collapse; width: 100%; margin-top: 1.25rem; }
+th, td { text-align: left; vertical-align: top; padding: .42rem .9rem .42rem 0; border-bottom: 1px solid #e3e8ee; }
+th { font-weight: 600; white-space: nowrap; } td.value { white-space: nowrap; font-variant-numeric: tabular-nums; }
+td.note { color: #52606f; width: 100%; } tr.look th, tr.look td.value { color: #b02a2a; }
+svg { display: block; width: 100%; height: auto; } footer { margin-top: 2.5rem; color: #52606f; font-size: .9rem; }
+@media (max-width: 40rem) { td.value { white-space: normal; } }
+"""
+
+
+def page_text(summary: Summary) -> str:
+    """Return the page of a run as HTML.
+
+    Raises
+    ------
+    PlotError
+        matplotlib is missing.
+    """
+    table = "\n".join(
+        f'<tr{"" if row.good else " class=look"}><th scope="row">{html.escape(row.name)}</th>'
+        f'<td class="value">{html.escape(row.value)}</td><td class="note">{html.escape(row.note)}</td></tr>'
+        for row in rows(summary)
+    )
+    plots = (
+        ("Gestures over time", "one mark a window; bars are what was shown", gesture_plot(summary)),
+        ("Latency", "from the window being closed to the gesture being published", latency_plot(summary)),
+        ("Event rate", "events offered to each window", rate_plot(summary)),
+    )
+    if not summary.labelled:
+        plots = (("Gestures over time", "one mark a window", plots[0][2]), *plots[1:])
+    figures = "\n".join(f"<section><h2>{title}</h2><p>{text}</p>\n{svg}</section>" for title, text, svg in plots)
+    name = html.escape(Path(summary.path).name)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>neuro_ros run: {name}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<h1>neuro_ros run</h1>
+<p>Recorded in <code>{html.escape(summary.path)}</code></p>
+<table>
+{table}
+</table>
+{figures}
+<footer>Rows in red want a look. Percentages of a simulated performance are percentages of a simulation.</footer>
+</body>
+</html>
+"""
+
+
+def write_page(summary: Summary, path: str | os.PathLike[str]) -> None:
+    """Write the page of a run, whole or not at all.
+
+    Raises
+    ------
+    PlotError
+        matplotlib is missing.
+    UsageError
+        The file cannot be written; an older one is whole.
+    """
+    target = Path(path)
+    text = page_text(summary)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UsageError(f"{target}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plots of a run's page, each as an SVG element. Only this module knows matplotlib."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuro_ros.bringup.summary import Summary
+from neuro_ros.errors import NeuroRosError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["PlotError", "gesture_plot", "latency_plot", "rate_plot"]
+
+_WIDTH_IN = 9.6
+_INK, _SOFT, _GRID = "#1c2b3f", "#52606f", "#e3e8ee"
+_BLUE, _ORANGE, _GREY, _RED = "#2f6db3", "#d9822b", "#9aa5b1", "#c23b3b"
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 11,
+    "axes.edgecolor": _GREY,
+    "axes.labelcolor": _INK,
+    "axes.titlecolor": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": _SOFT,
+    "ytick.color": _SOFT,
+    "legend.frameon": False,
+    # Text stays text: small, selectable, readable by machines. IDs do not depend on the run.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "neuro_ros",
+}
+#: Beyond so many marks they are drawn as an image inside the plot, or the page would be slow to open.
+_MANY = 4000
+
+
+class PlotError(NeuroRosError):
+    """The plots cannot be drawn: matplotlib is missing."""
+
+
+def _draw(height_in: float, paint: Any, name: str) -> str:
+    """Make a figure, have it painted, and return it as an SVG element."""
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PlotError(f"the page needs matplotlib: {error}; pip install matplotlib") from error
+    with mpl.rc_context(_STYLE):
+        figure: Figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
+        paint(figure.subplots())
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    # Three plots share one page: what they refer to by name must be their own.
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    return re.sub(
+        r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", text, count=1), count=1
+    )
+
+
+def _time_axis(axes: Axes, summary: Summary) -> None:
+    axes.set_xlabel("sensor time [s]" if summary.time_is_sensor else "time of the recording [s]")
+    axes.margins(x=0.01)
+    axes.grid(True, axis="y", color=_GRID, linewidth=0.8)
+
+
+def gesture_plot(summary: Summary) -> str:
+    """Draw what was decided over time, against the truth where it is known."""
+    used = sorted(
+        {w.decided for w in summary.windows if w.decided is not None and w.decided >= 0}
+        | {w.truth for w in summary.windows if w.truth is not None and w.truth >= 0}
+    )
+    place = {index: row for row, index in enumerate([-1, *used])}
+
+    def paint(axes: Axes) -> None:
+        _time_axis(axes, summary)
+        labelled = False
+        for segment in summary.segments:
+            first, last = summary.windows[segment.first], summary.windows[segment.last]
+            start = first.time_s - first.length_s
+            axes.barh(
+                place[segment.truth],
+                last.time_s - start,
+                left=start,
+                height=0.72,
+                color="#cfe0f3",
+                label=None if labelled else "truth",
+            )
+            labelled = True
+        known = [w for w in summary.windows if w.decided is not None]
+        groups = (
+            ("right" if labelled else "decided", _BLUE, [w for w in known if w.decided >= 0 and (not _wrong(w))]),
+            ("wrong", _RED, [w for w in known if w.decided >= 0 and _wrong(w)]),
+            ("no decision", _GREY, [w for w in known if w.decided < 0]),
+        )
+        for name, colour, windows in groups:
+            if windows:
+                axes.plot(
+                    [w.time_s for w in windows],
+                    [place[w.decided] for w in windows],
+                    linestyle="none",
+                    marker="o",
+                    markersize=3.6,
+                    color=colour,
+                    label=name,
+                    rasterized=len(windows) > _MANY,
+                )
+        axes.set_yticks(list(place.values()), [summary.label(index).replace("_", " ") for index in place])
+        axes.set_ylim(-0.6, len(place) - 0.4)
+        if known or labelled:
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, handlelength=1.2)
+
+    return _draw(1.5 + 0.3 * len(place), paint, "gesture")
+
+
+def _wrong(window: Any) -> bool:
+    return window.truth is not None and window.truth >= 0 and window.decided != window.truth
+
+
+def latency_plot(summary: Summary) -> str:
+    """Draw the latency of every gesture, with its median and 99th percentile."""
+    windows = [w for w in summary.windows if math.isfinite(w.latency_s)]
+
+    def paint(axes: Axes) -> None:
+        _time_axis(axes, summary)
+        axes.set_ylabel("latency [ms]")
+        if not windows:
+            _nothing(axes, "no latency was measured")
+            return
+        values_ms = 1e3 * np.array([w.latency_s for w in windows])
+        axes.plot(
+            [w.time_s for w in windows],
+            values_ms,
+            linestyle="none",
+            marker="o",
+            markersize=3.0,
+            color=_BLUE,
+            alpha=0.7,
+            label="one window",
+            rasterized=len(windows) > _MANY,
+        )
+        for share, colour in ((50, _INK), (99, _ORANGE)):
+            value = float(np.percentile(values_ms, share))
+            axes.axhline(value, color=colour, linewidth=1.3, label=f"p{share} {value:.2f} ms")
+        axes.set_ylim(bottom=0.0)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.2)
+
+    return _draw(2.6, paint, "latency")
+
+
+def rate_plot(summary: Summary) -> str:
+    """Draw the event rate window by window, and mark the windows in which something was lost."""
+    windows = [w for w in summary.windows if w.length_s > 0.0]
+
+    def paint(axes: Axes) -> None:
+        _time_axis(axes, summary)
+        if not windows:
+            _nothing(axes, "no windows were recorded")
+            return
+        rates = np.array([w.events_in / w.length_s for w in windows])
+        scale, unit = (1e-6, "million events/s") if rates.max() >= 1e6 else (1e-3, "thousand events/s")
+        times = np.array([w.time_s for w in windows])
+        axes.fill_between(times, rates * scale, color="#cfe0f3", linewidth=0)
+        axes.plot(times, rates * scale, color=_BLUE, linewidth=1.2, label="events offered to windows")
+        lossy = np.array([w.events_dropped > 0 or not w.complete for w in windows])
+        if lossy.any():
+            axes.plot(
+                times[lossy], rates[lossy] * scale, "v", color=_RED, markersize=5, label="events lost in this window"
+            )
+        axes.set_ylabel(unit)
+        axes.set_ylim(bottom=0.0)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handlelength=1.2)
+
+    return _draw(2.6, paint, "rate")
+
+
+def _nothing(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=_SOFT)
+    axes.set_yticks([])

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figures of a run as a table for people, and as plain values for machines."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neuro_ros.bringup.summary import CLOCK_STATES, PHASES, THERMAL_STATES, Summary, integer
+
+__all__ = ["Row", "as_dict", "as_text", "rows"]
+
+_PERCENTILES = (50, 95, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: what, the figure, a remark; `good` is False where something needs a look."""
+
+    name: str
+    value: str
+    note: str = ""
+    good: bool = True
+
+
+def rows(summary: Summary) -> list[Row]:
+    """Return the table of a run."""
+    found = [
+        _run(summary),
+        _gestures(summary),
+        *_accuracy(summary),
+        _latency(summary),
+        _events(summary),
+        _windows(summary),
+        _network(summary),
+        *_clocks(summary),
+        _thermal(summary),
+        _health(summary),
+    ]
+    problems = summary.problems()
+    if problems:
+        found += [Row("accounting", problem, good=False) for problem in problems]
+    else:
+        found.append(Row("accounting", "exact", "every event and window is accounted for"))
+    return found
+
+
+def as_text(summary: Summary) -> str:
+    """Return the table as aligned text, without a newline at the end."""
+    table = rows(summary)
+    name_width = max(len(row.name) for row in table)
+    value_width = max((len(row.value) for row in table if row.note), default=0)
+    lines = []
+    for row in table:
+        mark = " " if row.good else "!"
+        note = f"  {row.note}" if row.note else ""
+        value = f"{row.value:<{value_width}}" if note else row.value
+        lines.append(f"{mark} {row.name:<{name_width}}  {value}{note}".rstrip())
+    return "\n".join(lines)
+
+
+def _number(value: int) -> str:
+    """Write a count with thin groups: 1 234 567."""
+    return f"{value:,}".replace(",", " ")
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100.0 * share:.1f} %"
+
+
+def _run(summary: Summary) -> Row:
+    times = "" if summary.epochs == 1 else f", camera activated {summary.epochs} times"
+    return Row(
+        "run",
+        f"{summary.duration_s:.1f} s, {_number(len(summary.windows))} windows",
+        f"{summary.path}{times}",
+        good=summary.epochs <= 1,
+    )
+
+
+def _decisions(summary: Summary) -> Counter[int]:
+    return Counter(window.decided for window in summary.windows if window.decided is not None)
+
+
+def _gestures(summary: Summary) -> Row:
+    counted = _decisions(summary)
+    decided = [(index, count) for index, count in counted.most_common() if index >= 0]
+    text = ", ".join(f"{summary.label(index)} {count}" for index, count in decided[:4]) or "none decided"
+    if len(decided) > 4:
+        text += f", {len(decided) - 4} more"
+    return Row(
+        "gestures",
+        f"{_number(summary.gestures)}, {_number(counted.get(-1, 0))} without decision",
+        text,
+        good=summary.gestures > 0,
+    )
+
+
+def _accuracy(summary: Summary) -> list[Row]:
+    labelled = summary.labelled
+    if not labelled:
+        return [Row("accuracy", "-", "the truth is not known for this recording")]
+    segments = summary.segments
+    right = sum(segment.decided == segment.truth for segment in segments)
+    return [
+        Row(
+            "accuracy",
+            f"{_percent(summary.window_accuracy)} of {_number(len(labelled))} windows",
+            f"{right} of {len(segments)} gestures by the majority of their windows",
+        )
+    ]
+
+
+def _latency(summary: Summary) -> Row:
+    latency_s = summary.latency_s()
+    if not len(latency_s):
+        return Row("latency", "-", "not measured")
+    p50, p95, p99 = (1e3 * float(np.percentile(latency_s, share)) for share in _PERCENTILES)
+    return Row(
+        "latency",
+        f"p50 {p50:.2f} ms, p99 {p99:.2f} ms",
+        f"p95 {p95:.2f} ms, max {1e3 * float(latency_s.max()):.2f} ms; window closed to gesture published",
+    )
+
+
+def _events(summary: Summary) -> Row:
+    dropped, outside = summary.total("events_dropped"), summary.events_outside
+    note = f"in cells {_number(summary.total('events_binned'))}, filtered {_number(summary.total('events_filtered'))}"
+    note += f", dropped {_number(dropped)}"
+    if outside:
+        note += f"; outside windows {_number(outside)}"
+    return Row("events", f"{_number(summary.total('events_in'))} in windows", note, good=dropped == 0)
+
+
+def _windows(summary: Summary) -> Row:
+    incomplete = sum(not window.complete for window in summary.windows)
+    lost, skipped = summary.telemetry_total("windows_lost"), summary.telemetry_total("windows_skipped")
+    missing = summary.windows_without_gesture
+    return Row(
+        "losses",
+        f"{_number(lost)} windows lost, {_number(skipped)} skipped",
+        f"{_number(summary.sequence_gaps)} gaps, {_number(incomplete)} incomplete, "
+        f"{_number(summary.windows_withheld)} withheld, {_number(missing)} without gesture",
+        good=not (lost or skipped or summary.sequence_gaps or incomplete or missing),
+    )
+
+
+def _network(summary: Summary) -> Row:
+    if not summary.telemetry:
+        return Row("network", "-", "no telemetry")
+    last = summary.telemetry[-1]
+    rates = ", ".join(f"{name} {_percent(float(np.mean(found)))}" for name, found in summary.firing_rates.items())
+    return Row(
+        "network", f"{last.model_id} on {last.backend}", f"neurons that spike in a step: {rates}" if rates else ""
+    )
+
+
+def _clocks(summary: Summary) -> list[Row]:
+    found = []
+    for clock_id, figures in sorted(summary.clocks.items()):
+        last = figures.last
+        if last is None:
+            continue
+        name = CLOCK_STATES[last.state] if last.state < len(CLOCK_STATES) else f"state {last.state}"
+        sigma = "" if math.isnan(last.sigma_ns) else f", sigma {_time(last.sigma_ns * 1e-9)}"
+        skew = "" if math.isnan(last.skew_ppb) else f"skew {last.skew_ppb / 1e3:+.2f} ppm, "
+        found.append(Row("clock", f"{name}{sigma}", f"{skew}{last.samples} samples; {clock_id}"))
+    return found or [Row("clock", "-", "no clock model")]
+
+
+def _time(seconds: float) -> str:
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if abs(seconds) * factor >= 1.0:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def _thermal(summary: Summary) -> Row:
+    low, high = summary.temperature_celsius
+    span = "no reading" if math.isnan(low) else f"{low:.1f} to {high:.1f} degC"
+    last = summary.thermal
+    if last is None:
+        return Row("thermal", span, "no state")
+    name = THERMAL_STATES[last.state] if last.state < len(THERMAL_STATES) else f"state {last.state}"
+    return Row("thermal", f"{name}, {span}", last.source, good=last.state < THERMAL_STATES.index("STALE"))
+
+
+def _health(summary: Summary) -> Row:
+    lost = sum(integer(values, "lost") for values in summary.manager.values())
+    alarms = ", ".join(f"{name} ({count})" for name, count in summary.alarms.most_common(3)) or "none"
+    phase = ""
+    if summary.canary is not None and summary.canary.phase < len(PHASES):
+        phase = f"; roll-out {PHASES[summary.canary.phase]}"
+    return Row("nodes", f"{lost} lost and brought back", f"alarms: {alarms}{phase}", good=not (lost or summary.alarms))
+
+
+def as_dict(summary: Summary) -> dict[str, Any]:
+    """Return the figures for ``--json``."""
+    latency_s = summary.latency_s()
+    percentiles = [float(np.percentile(latency_s, share)) if len(latency_s) else math.nan for share in _PERCENTILES]
+    low, high = summary.temperature_celsius
+    return {
+        "duration_s": summary.duration_s,
+        "windows": len(summary.windows),
+        "gestures": summary.gestures,
+        "labels": {summary.label(index): count for index, count in sorted(_decisions(summary).items())},
+        "accuracy_windows": summary.window_accuracy,
+        "accuracy_segments": summary.segment_accuracy,
+        "windows_labelled": len(summary.labelled),
+        "segments": [
+            {"truth": summary.label(segment.truth), "decided": summary.label(segment.decided)}
+            for segment in summary.segments
+        ],
+        **{f"latency_p{share}_s": value for share, value in zip(_PERCENTILES, percentiles, strict=True)},
+        **{name: summary.total(name) for name in ("events_in", "events_binned", "events_filtered", "events_dropped")},
+        "events_outside_windows": summary.events_outside,
+        "windows_incomplete": sum(not window.complete for window in summary.windows),
+        "windows_withheld": summary.windows_withheld,
+        "windows_missing": summary.windows_missing,
+        "windows_without_gesture": summary.windows_without_gesture,
+        "windows_lost": summary.telemetry_total("windows_lost"),
+        "windows_skipped": summary.telemetry_total("windows_skipped"),
+        "epochs": summary.epochs,
+        "clocks": {
+            clock_id: {
+                "state": CLOCK_STATES[figures.last.state],
+                "sigma_ns": figures.last.sigma_ns,
+                "skew_ppb": figures.last.skew_ppb,
+            }
+            for clock_id, figures in sorted(summary.clocks.items())
+            if figures.last is not None and figures.last.state < len(CLOCK_STATES)
+        },
+        "thermal_state": THERMAL_STATES[summary.thermal.state] if summary.thermal is not None else None,
+        "temperature_min_celsius": low,
+        "temperature_max_celsius": high,
+        "alarms": dict(summary.alarms),
+        "nodes_lost": sum(integer(values, "lost") for values in summary.manager.values()),
+        "topics": summary.topics,
+        "problems": summary.problems(),
+    }
