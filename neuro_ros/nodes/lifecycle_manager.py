@@ -23,6 +23,7 @@ from neuro_ros.cores.core import HealthLevel
 from neuro_ros.cores.lifecycle_manager import Command, LifecycleManagerCore, Request, Transition
 from neuro_ros.cores.parameters.lifecycle_manager import LifecycleManagerParameters
 from neuro_ros.nodes import qos
+from neuro_ros.nodes.deferred import Answer, DeferredService
 from neuro_ros.nodes.diagnostics import PERIOD_S, DiagnosticsPublisher
 from neuro_ros.nodes.parameters import NodeParameters
 from neuro_ros.nodes.run import run_node
@@ -60,7 +61,7 @@ class LifecycleManagerNode(Node):
         self.exit_code: int | None = None
         self._settings = parameters
         self._core = LifecycleManagerCore(parameters, self._now_ns())
-        self._waiting: Future | None = None
+        self._waiting: Answer | None = None
         self._deadline_ns: int | None = None
         self._change: dict[str, Client] = {}
         self._query: dict[str, Client] = {}
@@ -77,7 +78,7 @@ class LifecycleManagerNode(Node):
                 qos.heartbeat_subscription(),
                 event_callbacks=events,
             )
-        self.create_service(ManageGraph, "~/manage_graph", self._manage_graph)
+        self._service = DeferredService(self, ManageGraph, "~/manage_graph", self._manage_graph)
         self._diagnostics = DiagnosticsPublisher(self)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a paused simulation must not keep a graph from coming up
         self.create_timer(_TICK_PERIOD_S, self._tick, clock=steady)
@@ -164,28 +165,30 @@ class LifecycleManagerNode(Node):
 
     # -- the service ---------------------------------------------------------------------------------------------
 
-    async def _manage_graph(self, request: ManageGraph.Request, response: ManageGraph.Response) -> ManageGraph.Response:
-        """Give a command and answer when it is settled, without keeping the executor from anything else."""
+    def _manage_graph(self, request: Any, answer: Answer) -> None:
+        """Give a command; the answer is sent when it is settled."""
         try:
             command = Command(request.command)
         except ValueError:
-            response.success = False
-            response.message = f"command {request.command} is not known; 0 STARTUP .. 4 SHUTDOWN"
-            return response
+            self._answer(answer, False, f"command {request.command} is not known; 0 STARTUP .. 4 SHUTDOWN")
+            return
         if self._deadline_ns is not None:
-            response.success = False
-            response.message = "the manager is about to end"
-            return response
+            self._answer(answer, False, "the manager is about to end")
+            return
         self._finish_waiting(False, f"superseded by {command.name.lower()}")
-        self._waiting = waiting = Future()
+        self._waiting = answer
         self._core.give_command(command, self._now_ns())
-        response.success, response.message = await waiting
-        return response
+
+    @staticmethod
+    def _answer(answer: Answer, success: bool, message: str) -> None:
+        answer.response.success = success
+        answer.response.message = message
+        answer.send()
 
     def _finish_waiting(self, success: bool, message: str) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            waiting.set_result((success, message))
+            self._answer(waiting, success, message)
 
     def _check_outcome(self, now_ns: int) -> None:
         done, troubles = self._core.outcome(now_ns)

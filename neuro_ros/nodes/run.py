@@ -92,13 +92,19 @@ def run_node(factory: Callable[[], Node], arguments: Sequence[str] | None = None
     int
         The node's exit code (0 after a clean end), 1 when the node could not be made.
     """
-    rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+    program = sys.argv[0].rsplit("/", 1)[-1]
+    given = None if arguments is None else list(arguments)
+    try:
+        rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
+    except (rclpy_implementation.RCLError, ValueError) as error:
+        print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - no node, no logger
+        return 1
     executor = SingleThreadedExecutor()
     with stop_on_signals(executor.wake) as stop:
         try:
             node = factory()
         except (NeuroRosError, ParameterException, rclpy_implementation.RCLError) as error:
-            print(f"{sys.argv[0].rsplit('/', 1)[-1]}: {error}", file=sys.stderr)  # noqa: T201 - no node, no logger
+            print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - no node, no logger
             rclpy.try_shutdown()
             return 1
         executor.add_node(node)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lifecycle manager over real processes, one of which is killed."""
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+PROBE = Path(__file__).with_name("probe_node.py")
+MANAGER = "import sys; from neuro_ros.nodes.lifecycle_manager import main; sys.exit(main())"
+
+
+@pytest.fixture
+def start_node(spawn):
+    return lambda name: spawn([sys.executable, PROBE, "--ros-args", "-r", f"__node:={name}"])
+
+
+@pytest.fixture
+def start_manager(spawn):
+    def start(*names, depends_on):
+        arguments = ["-p", f"node_names:=[{', '.join(names)}]", "-p", f"depends_on:={depends_on!r}"]
+        return spawn([sys.executable, "-c", MANAGER, "--ros-args", *arguments, "-p", "missing_timeout_s:=3.0"])
+
+    return start
+
+
+def test_a_killed_process_is_recovered_and_a_missing_one_blocks_nobody(start_node, start_manager, eventually):
+    nodes = {name: start_node(name) for name in ("first", "second", "other")}
+    manager = start_manager(*nodes, "absent", "last", depends_on=["second:first", "last:absent"])
+    for name in nodes:
+        manager.wait_for(f"{name} is active")
+    manager.wait_for("absent is missing; last cannot come up")
+
+    nodes["first"].send_signal(signal.SIGKILL)
+    nodes["first"].wait()
+    nodes["first"] = start_node("first")
+    nodes["second"].wait_for("deactivate: success")
+    nodes["first"].wait_for("activate: success")
+    eventually(lambda: nodes["second"].output.count("]: activate: success") == 2, timeout_s=20.0)
+    assert "deactivate" not in nodes["other"].output
+
+    assert manager.stop(signal.SIGINT) == 0
+    for child in nodes.values():
+        child.wait_for("cleanup: success")
+    assert {child.stop(signal.SIGTERM) for child in nodes.values()} == {0}
+
+
+def test_a_process_that_stays_dead_is_reported(start_node, start_manager):
+    nodes = {name: start_node(name) for name in ("first", "second")}
+    manager = start_manager("first", "second", depends_on=["second:first"])
+    manager.wait_for("second is active")
+    nodes["first"].send_signal(signal.SIGKILL)
+    manager.wait_for("first is dead")
+    nodes["second"].wait_for("deactivate: success")
+    assert manager.stop(signal.SIGTERM) == 0
+    assert nodes["second"].stop() == 0
+
+
+def test_a_bad_parameter_is_one_line_and_exit_1(spawn):
+    child = spawn([sys.executable, PROBE, "--ros-args", "-p", "nonsense:=3"])
+    assert child.wait() == 1
+    assert child.output == "probe_node.py: unknown parameter nonsense; known: unused"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_time_ends_a_node_with_0(start_node, number):
+    node = start_node("lonely")
+    assert node.stop(number) in (0, -number)  # -number: before Python had installed its handlers
