@@ -92,7 +92,6 @@ class LavaNetwork:
     def __init__(self, lava: SimpleNamespace, network: Network, state: tuple[LayerState, ...],
                  registers: tuple[dict[str, int], ...], hardware: bool,
                  on_start: Callable[[list[Any]], None]) -> None:
-        self._on_start = on_start
         self._lava = lava
         self._network = network
         self._initial = state
@@ -110,7 +109,10 @@ class LavaNetwork:
         # injector and extractor have two untagged models each, which a configuration with a tag cannot choose from
         chosen = {lava.Injector: lava.PyLoihiInjectorModel, lava.Extractor: lava.PyLoihiExtractorModel}
         configuration = lava.Loihi2HwCfg if hardware else lava.Loihi2SimCfg
-        self._config = configuration(select_tag="fixed_pt", exception_proc_model_map=chosen)
+        self._last = self._populations[-1].lif
+        # compiled and started now, which takes seconds, so that the first window is as quick as any other
+        self._last.create_runtime(run_cfg=configuration(select_tag="fixed_pt", exception_proc_model_map=chosen))
+        on_start(list(self._last.runtime._messaging_infrastructure.actors))
 
     def _layer(self, layer: Any, shape: Shape, out_shape: Shape, source: Any, source_flat: bool, state: LayerState,
                registers: dict[str, int]) -> _Population:
@@ -154,10 +156,8 @@ class LavaNetwork:
         for start in range(0, bins, CHUNK_STEPS):
             stop = min(start + CHUNK_STEPS, bins)
             condition = self._lava.RunSteps(num_steps=stop - start, blocking=False)
-            self._populations[-1].lif.run(condition=condition, run_cfg=self._config)
-            if not self._started:
-                self._started = True
-                self._on_start(self._actors())
+            self._last.run(condition=condition)
+            self._started = True
             for step in range(start, stop):
                 frame = np.zeros(cells)
                 frame[indices[bounds[step]:bounds[step + 1]] - np.uint32(step * cells)] = 1
@@ -165,11 +165,8 @@ class LavaNetwork:
                     frame = np.ascontiguousarray(frame.reshape(shape).transpose(2, 1, 0))
                 self._injector.send(frame)
             steps.extend(self._receive() for _ in range(start, stop))
-            self._populations[-1].lif.wait()
+            self._last.wait()
         return steps
-
-    def _actors(self) -> list[Any]:
-        return list(self._populations[-1].lif.runtime._messaging_infrastructure.actors)
 
     def _receive(self) -> list[NDArray[np.uint32]]:
         return [np.flatnonzero(population.from_lava(population.extractor.receive())).astype(np.uint32)
@@ -188,6 +185,6 @@ class LavaNetwork:
 
     def stop(self) -> None:
         """End the processes of the network; it cannot run again."""
-        if self._started:
-            self._populations[-1].lif.stop()
-            self._started = False
+        # Lava only ends processes that have run a step; those that have not wait for commands all the same
+        self._last.runtime._is_started = True
+        self._last.stop()

@@ -32,10 +32,10 @@ def assert_same_steps(steps, expected):
     assert [[layer.tolist() for layer in step] for step in steps] == expected
 
 
-def test_equals_reference_in_every_step(reference, draw_models, draw_windows):
+def test_equals_reference_in_every_step(reference, draw_models, draw_windows, counts):
     seen = {"wraps": 0, "saturations": 0}
 
-    @settings(max_examples=80, **SETTINGS)
+    @settings(max_examples=counts("networks against Python integers, each step", reduced=80, full=1000), **SETTINGS)
     @given(data=st.data())
     def check(data):
         model = data.draw(draw_models())
@@ -55,8 +55,8 @@ def test_equals_reference_in_every_step(reference, draw_models, draw_windows):
     assert seen["saturations"] > 0
 
 
-def test_windows_equal_single_steps_and_count_right(reference, draw_models, draw_windows):
-    @settings(max_examples=40, **SETTINGS)
+def test_windows_equal_single_steps_and_count_right(reference, draw_models, draw_windows, counts):
+    @settings(max_examples=counts("networks against Python integers, windows", reduced=40, full=500), **SETTINGS)
     @given(data=st.data())
     def check(data):
         model = data.draw(draw_models())
