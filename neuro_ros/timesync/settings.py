@@ -50,7 +50,8 @@ class OneWaySettings:
     holdover_limit_s : float
         Uncertainty at which an extrapolation is given up, and from which a fit is worth nothing [s].
     wander_ppb_per_s : float
-        How fast the skew may change (temperature) [ppb/s]; makes sigma grow with the square of the distance.
+        How fast the skew may change (temperature) [ppb/s]; makes sigma grow with the square of the distance. 30 covers
+        a crystal that swings by +-5 ppm within ten minutes (52 ppb/s at most) at two sigma.
     sigma_floor_s : float
         Uncertainty that remains whatever the evidence says: resolution of arrival stamps [s].
 
@@ -73,7 +74,7 @@ class OneWaySettings:
     reorder_s: float = 0.1
     holdover_after_s: float = 2.0
     holdover_limit_s: float = 0.02
-    wander_ppb_per_s: float = 10.0
+    wander_ppb_per_s: float = 30.0
     sigma_floor_s: float = 2e-6
 
     def __post_init__(self) -> None:

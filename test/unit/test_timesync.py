@@ -151,6 +151,22 @@ def test_error_lock_and_coverage_at_10_hz(counts):
     assert np.mean(errors <= 2.0 * sigmas) >= 0.95
 
 
+def test_a_crystal_that_warms_stays_within_sigma():
+    sensor, clock = SimulatedSensor(13), OneWayClock()
+    swing_ns = 5e-6 * 600.0 / (2.0 * math.pi) * S  # +-5 ppm over ten minutes
+    within = []
+    for index in range(2500):
+        bend_ns = round(swing_ns * (1.0 - math.cos(2.0 * math.pi * sensor.t_s / 600.0)))
+        sensor_ns, host_ns = sensor.sample()
+        clock.add(sensor_ns, host_ns + bend_ns)
+        estimate = clock.estimate(host_ns + bend_ns)
+        if index > 100:
+            truth_ns = sensor.truth.to_host_ns(sensor_ns) + LATENCY_NS + bend_ns
+            within.append(abs(estimate.clock.to_host_ns(sensor_ns) - truth_ns) <= 2.0 * estimate.sigma_ns)
+    assert sum(within) >= 0.95 * len(within)
+    assert clock.counters.restarts == 0
+
+
 @pytest.mark.parametrize("rate_hz", [20.0, 250.0])
 def test_a_minute_gives_tens_of_microseconds_at_any_sample_rate(rate_hz):
     sensor, clock = SimulatedSensor(3, skew_ppm=-80.0, rate_hz=rate_hz), OneWayClock()
