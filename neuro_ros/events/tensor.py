@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.errors import NeuroRosError
+from neuro_ros.events._bits import count_ones, leading_zeros
 
 __all__ = [
     "ENCODING_BITMAP",
@@ -40,14 +41,15 @@ class TensorError(NeuroRosError):
 def _fill_indices(bitmap, out):  # type: ignore[no-untyped-def]
     count = 0
     for position in range(len(bitmap)):
-        byte = bitmap[position]
-        if byte != 0:
-            for bit in range(8):
-                if (byte << bit) & 0x80:
-                    if count == len(out):
-                        return -1
-                    out[count] = position * 8 + bit
-                    count += 1
+        byte = np.int64(bitmap[position])
+        while byte != 0:
+            if count == len(out):
+                return -1
+            # The most significant bit is the first cell.
+            highest = 63 - leading_zeros(byte)
+            out[count] = position * 8 + 7 - highest
+            count += 1
+            byte ^= 1 << highest
     return count
 
 
@@ -70,19 +72,19 @@ def bitmap_bytes(cells: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def _count_bits(bitmap):  # type: ignore[no-untyped-def]
-    count = np.int64(0)
-    for position in range(len(bitmap)):
-        byte = np.uint8(bitmap[position])
-        byte = byte - ((byte >> 1) & 0x55)
-        byte = (byte & 0x33) + ((byte >> 2) & 0x33)
-        count += (byte + (byte >> 4)) & 0x0F
+def _count_bits(bitmap, words):  # type: ignore[no-untyped-def]
+    """Count the ones of the words, and of the bytes of the bitmap behind them."""
+    count = np.uint64(0)
+    for position in range(len(words)):
+        count += count_ones(words[position])
+    for position in range(8 * len(words), len(bitmap)):
+        count += count_ones(np.uint64(bitmap[position]))
     return count
 
 
 def count_active(bitmap: npt.NDArray[np.uint8]) -> int:
     """Count the cells that are set."""
-    return int(_count_bits(bitmap))
+    return int(_count_bits(bitmap, bitmap[: len(bitmap) // 8 * 8].view(np.uint64)))
 
 
 def _as_bitmap(bitmap: npt.ArrayLike, cells: int) -> npt.NDArray[np.uint8]:

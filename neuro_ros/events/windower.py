@@ -89,7 +89,7 @@ def _bin_events(  # type: ignore[no-untyped-def]
     bin_base = np.int64(0)
     index = begin
     while index < len(events):
-        time_ns = events[index, 0]
+        time_ns = events[np.uintp(index), 0]
         if not bin_from <= time_ns < bin_until:
             if time_ns >= end_ns or time_ns < earliest_ns:
                 break
@@ -102,13 +102,17 @@ def _bin_events(  # type: ignore[no-untyped-def]
             bin_from = start_ns + (number * length_ns + bins - 1) // bins
             bin_until = start_ns + ((number + 1) * length_ns + bins - 1) // bins
             bin_base = number * plane_cells
-        word = events[index, 1]
+        word = events[np.uintp(index), 1]
         x = min(word & 0xFFFF, width)
         y = min((word >> 16) & 0xFFFF, height)
-        place = np.int64(x_table[x]) + np.int64(y_table[y]) + np.int64(p_table[(word >> 32) & 1])
+        place = (
+            np.int64(x_table[np.uintp(x)])
+            + np.int64(y_table[np.uintp(y)])
+            + np.int64(p_table[np.uintp((word >> 32) & 1)])
+        )
         if place >= 0:
             place += bin_base
-            bitmap[place >> 3] |= np.uint8(0x80 >> (place & 7))
+            bitmap[np.uintp(place >> 3)] |= np.uint8(0x80 >> (place & 7))
             binned += 1
         elif place < _OUTSIDE // 2:
             dropped += 1

@@ -49,13 +49,13 @@ def _decode(words, state, counts, width, height, events, triggers):  # type: ign
     # A word makes one event at most, so there is room for those of this many words.
     used = min(len(words), len(events))
     for index in range(used):
-        word = np.int64(words[index])
+        word = np.int64(words[np.uintp(index)])
         code = word >> 28
         if code <= 1:
             x = (word >> 11) & 0x7FF
             y = word & 0x7FF
-            events[event_count, 0] = high_ns + ((word >> 22) & 0x3F) * 1000
-            events[event_count, 1] = x | (y << 16) | (code << 32)
+            events[np.uintp(event_count), 0] = high_ns + ((word >> 22) & 0x3F) * 1000
+            events[np.uintp(event_count), 1] = x | (y << 16) | (code << 32)
             good = np.int64(x < x_limit) & np.int64(y < height)
             event_count += good
             missed += 1 - good

@@ -18,11 +18,10 @@ Prophesee, "EVT 3.0 format" (docs.prophesee.ai), and the type definitions of Ope
 from __future__ import annotations
 
 import numba
-import numba.extending
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
 
+from neuro_ros.events._bits import count_ones, trailing_zeros
 from neuro_ros.events.encodings.base import (
     BEFORE_TIME,
     ERRORS,
@@ -43,19 +42,6 @@ _HIGH_UNIT_NS = (1 << 12) * 1000
 _PADDING_WORD = 0x9999
 _FREQUENT_CODES = (1 << 0) | (1 << 2) | (1 << 6)
 _MAX_COORDINATE = 2047
-
-# Number of ones of each 12-bit mask.
-_ONES = np.array([bin(mask).count("1") for mask in range(1 << 12)], np.int64)
-
-
-@numba.extending.intrinsic  # type: ignore[misc]
-def _trailing_zeros(typing_context, value):  # type: ignore[no-untyped-def]  # noqa: ARG001 - numba's interface
-    """Count the zeros below the lowest one of a value that is not zero; one machine instruction."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ARG001
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return numba.types.int64(numba.types.int64), generate
 
 
 @numba.njit(cache=True, nogil=True)
@@ -82,7 +68,7 @@ def _decode(words, state, counts, width, height, events, triggers):  # type: ign
         if event_count > event_room or trigger_count > trigger_room:
             used = index
             break
-        word = np.int64(words[index])
+        word = np.int64(words[np.uintp(index)])
         code = word >> 12
         payload = word & 0xFFF
         if (_FREQUENT_CODES >> code) & 1:
@@ -96,8 +82,8 @@ def _decode(words, state, counts, width, height, events, triggers):  # type: ign
             row_limit = enabled_width & -np.int64(address < height)
             x_limit ^= (row_limit ^ x_limit) & is_row
             time_ns ^= ((high_ns + payload * 1000) ^ time_ns) & is_time
-            events[event_count, 0] = time_ns
-            events[event_count, 1] = address | y_bits | ((word & 0x800) << 21)
+            events[np.uintp(event_count), 0] = time_ns
+            events[np.uintp(event_count), 1] = address | y_bits | ((word & 0x800) << 21)
             good = emits & np.int64(address < x_limit)
             event_count += good
             missed += emits - good
@@ -106,11 +92,11 @@ def _decode(words, state, counts, width, height, events, triggers):  # type: ign
             tail = (y_bits | (polarity << 32)) + base
             # As many columns of the vector as lie within the sensor.
             allowed = np.int64(0xFFF) >> min(max(base + 12 - x_limit, 0), 12)
-            missed += _ONES[mask & ~allowed]
+            missed += np.int64(count_ones(np.uint64(mask & ~allowed)))
             mask &= allowed
             while mask != 0:
-                events[event_count, 0] = time_ns
-                events[event_count, 1] = tail + _trailing_zeros(mask)
+                events[np.uintp(event_count), 0] = time_ns
+                events[np.uintp(event_count), 1] = tail + trailing_zeros(mask)
                 event_count += 1
                 mask &= mask - 1
             base += 12 if code == 4 else 8
