@@ -18,6 +18,7 @@ launch_packages
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib.util
 import itertools
 import os
@@ -82,6 +83,10 @@ def _add_test_workspace() -> None:
     _prepend("AMENT_PREFIX_PATH", space)
     _prepend("LD_LIBRARY_PATH", space / "lib")
     sys.path.append(str(packages.parent.parent))
+    # The loader read LD_LIBRARY_PATH when this process started; a library that is already loaded is found by name.
+    for part in ("generator_c", "typesupport_fastrtps_c", "typesupport_introspection_c", "typesupport_c"):
+        with contextlib.suppress(OSError):  # no such kind in this distribution, or no ROS at all
+            ctypes.CDLL(str(space / "lib" / f"libevent_camera_msgs__rosidl_{part}.so"), mode=ctypes.RTLD_GLOBAL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
