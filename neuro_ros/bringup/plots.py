@@ -170,15 +170,15 @@ def rate_plot(summary: Summary) -> str:
         scale, unit = (1e-6, "million events/s") if rates.max() >= 1e6 else (1e-3, "thousand events/s")
         times = np.array([w.time_s for w in windows])
         axes.fill_between(times, rates * scale, color="#cfe0f3", linewidth=0)
-        axes.plot(times, rates * scale, color=_BLUE, linewidth=1.2, label="events offered to windows")
+        axes.plot(times, rates * scale, color=_BLUE, linewidth=1.2, label="offered to windows")
         lossy = np.array([w.events_dropped > 0 or not w.complete for w in windows])
         if lossy.any():
             axes.plot(
                 times[lossy], rates[lossy] * scale, "v", color=_RED, markersize=5, label="events lost in this window"
             )
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handlelength=1.2)
         axes.set_ylabel(unit)
         axes.set_ylim(bottom=0.0)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handlelength=1.2)
 
     return _draw(2.6, paint, "rate")
 

@@ -34,6 +34,7 @@ def rows(summary: Summary) -> list[Row]:
         _gestures(summary),
         *_accuracy(summary),
         _latency(summary),
+        *_source(summary),
         _events(summary),
         _windows(summary),
         _network(summary),
@@ -73,11 +74,10 @@ def _percent(share: float) -> str:
 
 
 def _run(summary: Summary) -> Row:
-    times = "" if summary.epochs == 1 else f", camera activated {summary.epochs} times"
     return Row(
         "run",
         f"{summary.duration_s:.1f} s, {_number(len(summary.windows))} windows",
-        f"{summary.path}{times}",
+        f"camera activated {'once' if summary.epochs == 1 else f'{summary.epochs} times'}",
         good=summary.epochs <= 1,
     )
 
@@ -127,6 +127,20 @@ def _latency(summary: Summary) -> Row:
     )
 
 
+def _source(summary: Summary) -> list[Row]:
+    if not summary.camera:
+        return []
+    books = summary.camera[max(summary.camera)]
+    damage = {
+        name.removeprefix("decoder_").replace("_", " "): integer(books, name)
+        for name in books
+        if name.startswith("decoder_") and integer(books, name)
+    }
+    read = sum(integer(values, "events_read") for values in summary.camera.values())
+    note = ", ".join(f"{name} {_number(count)}" for name, count in damage.items()) or "no damage met"
+    return [Row("source", f"{books.get('source', '?')}, {_number(read)} events read", note, good=not damage)]
+
+
 def _events(summary: Summary) -> Row:
     dropped, outside = summary.total("events_dropped"), summary.events_outside
     note = f"in cells {_number(summary.total('events_binned'))}, filtered {_number(summary.total('events_filtered'))}"
@@ -165,11 +179,21 @@ def _clocks(summary: Summary) -> list[Row]:
         last = figures.last
         if last is None:
             continue
-        name = CLOCK_STATES[last.state] if last.state < len(CLOCK_STATES) else f"state {last.state}"
-        sigma = "" if math.isnan(last.sigma_ns) else f", sigma {_time(last.sigma_ns * 1e-9)}"
+        total = sum(figures.states.values())
+        states = ", ".join(
+            f"{_clock_state(state)} {100 * n / total:.0f} %" for state, n in figures.states.most_common()
+        )
+        known = [value for value in figures.sigma_ns if math.isfinite(value)]
+        sigma = f"sigma {_time(float(np.median(known)) * 1e-9)}, " if known else ""
         skew = "" if math.isnan(last.skew_ppb) else f"skew {last.skew_ppb / 1e3:+.2f} ppm, "
-        found.append(Row("clock", f"{name}{sigma}", f"{skew}{last.samples} samples; {clock_id}"))
+        # Once a recording has ended there are no more samples: a clock in holdover is then as it should be.
+        good = any(figures.states[CLOCK_STATES.index(name)] for name in ("TRACKING", "LOCKED"))
+        found.append(Row("clock", states, f"{sigma}{skew}{last.samples} samples; {clock_id}", good))
     return found or [Row("clock", "-", "no clock model")]
+
+
+def _clock_state(state: int) -> str:
+    return CLOCK_STATES[state] if state < len(CLOCK_STATES) else f"state {state}"
 
 
 def _time(seconds: float) -> str:
