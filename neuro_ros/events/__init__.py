@@ -26,6 +26,7 @@ from neuro_ros.events.types import (
     EventBatch,
     RecordingError,
 )
+from neuro_ros.events.warm_up import warm_up
 from neuro_ros.events.windower import (
     CHANNELS,
     LATE_POLICIES,
@@ -69,4 +70,5 @@ __all__ = [
     "encode_tensor",
     "open_recording",
     "time_slices",
+    "warm_up",
 ]

@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 __all__ = ["count_ones", "leading_zeros", "trailing_zeros"]
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
 def trailing_zeros(typing_context: Any, value: Any) -> Any:  # noqa: ARG001 - numba's interface
     """Count the zeros below the lowest one of an int64 that is not zero."""
 
@@ -22,7 +22,7 @@ def trailing_zeros(typing_context: Any, value: Any) -> Any:  # noqa: ARG001 - nu
     return types.int64(types.int64), generate
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
 def count_ones(typing_context: Any, value: Any) -> Any:  # noqa: ARG001 - numba's interface
     """Count the ones of a uint64."""
 
@@ -32,7 +32,7 @@ def count_ones(typing_context: Any, value: Any) -> Any:  # noqa: ARG001 - numba'
     return types.uint64(types.uint64), generate
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
 def leading_zeros(typing_context: Any, value: Any) -> Any:  # noqa: ARG001 - numba's interface
     """Count the zeros above the highest one of an int64 that is not zero."""
 

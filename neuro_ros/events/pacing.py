@@ -7,7 +7,7 @@ Pure arithmetic: nobody sleeps here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, no_type_check
 
 import numba
 
@@ -24,7 +24,8 @@ class _Batches(Protocol):
 
 
 @numba.njit(cache=True, nogil=True)
-def _first_outside(events, begin, from_ns, until_ns):  # type: ignore[no-untyped-def]
+@no_type_check
+def _first_outside(events, begin, from_ns, until_ns):
     for index in range(begin, len(events)):
         if not from_ns <= events[index, 0] < until_ns:
             return index

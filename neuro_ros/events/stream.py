@@ -8,6 +8,7 @@ the memory of both reused.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import no_type_check
 
 import numba
 import numpy as np
@@ -27,7 +28,8 @@ _TRIGGER_ROOM = 4096
 
 
 @numba.njit(cache=True, nogil=True)
-def _count_backwards(events, previous):  # type: ignore[no-untyped-def]
+@no_type_check
+def _count_backwards(events, previous):
     count = np.int64(0)
     if len(events) > 0:
         count += np.int64(events[0, 0] < previous)
@@ -78,7 +80,7 @@ def decode_stream(
     if max_events < 1:
         raise ValueError(f"max_events is {max_events}, it must be at least 1")
     buffer = np.empty(CHUNK_BYTES, np.uint8)
-    view = memoryview(buffer)
+    view = buffer.data
     events = np.empty(max(max_events, _SMALLEST_BUFFER), EVENT_DTYPE)
     triggers = np.empty(_TRIGGER_ROOM, TRIGGER_DTYPE)
     event_words, trigger_words = as_words(events), as_words(triggers)

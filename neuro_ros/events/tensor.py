@@ -9,6 +9,7 @@ indices of the cells that are set, uint32 little-endian.
 from __future__ import annotations
 
 import hashlib
+from typing import no_type_check
 
 import numba
 import numpy as np
@@ -38,7 +39,8 @@ class TensorError(NeuroRosError):
 
 
 @numba.njit(cache=True, nogil=True)
-def _fill_indices(bitmap, out):  # type: ignore[no-untyped-def]
+@no_type_check
+def _fill_indices(bitmap, out):
     count = 0
     for position in range(len(bitmap)):
         byte = np.int64(bitmap[position])
@@ -54,7 +56,8 @@ def _fill_indices(bitmap, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _set_indices(indices, cells, bitmap):  # type: ignore[no-untyped-def]
+@no_type_check
+def _set_indices(indices, cells, bitmap):
     """Set the bits; return the place of the first index that is not ascending or too large, else -1."""
     previous = np.int64(-1)
     for position in range(len(indices)):
@@ -72,7 +75,8 @@ def bitmap_bytes(cells: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def _count_bits(bitmap, words):  # type: ignore[no-untyped-def]
+@no_type_check
+def _count_bits(bitmap, words):
     """Count the ones of the words, and of the bytes of the bitmap behind them."""
     count = np.uint64(0)
     for position in range(len(words)):
@@ -206,7 +210,7 @@ class WindowDigest:
         bitmap : ndarray of uint8
         """
         self._sha256.update(int(start_ns).to_bytes(8, "little", signed=True))
-        self._sha256.update(np.ascontiguousarray(bitmap))
+        self._sha256.update(np.ascontiguousarray(bitmap).data)
 
     def hexdigest(self) -> str:
         """Return the digest so far."""

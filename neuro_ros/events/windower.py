@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from typing import no_type_check
 
 import numba
 import numpy as np
@@ -71,7 +72,8 @@ class WindowError(NeuroRosError):
 
 
 @numba.njit(cache=True, nogil=True)
-def _bin_events(  # type: ignore[no-untyped-def]
+@no_type_check
+def _bin_events(
     events, begin, start_ns, length_ns, earliest_ns, bins, x_table, y_table, p_table, plane_cells, bitmap, counts
 ):
     """Put events into the bitmap until one lies beyond the window or too far before it; return its place."""

@@ -19,6 +19,7 @@ from neuro_ros.events import (
     active_indices,
     decode_tensor,
     encode_tensor,
+    warm_up,
 )
 
 
@@ -75,3 +76,8 @@ def test_digest():
     digest.update(1 << 40, np.array([3], np.uint8))
     expected = struct.pack("<q", -5) + b"\x01\x02" + struct.pack("<q", 1 << 40) + b"\x03"
     assert digest.hexdigest() == hashlib.sha256(expected).hexdigest()
+
+
+def test_warm_up_works_twice():
+    warm_up()
+    warm_up()

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Print what became of every event, and the digest."""
     with open_recording(args.file, args.encoding, args.width, args.height, args.topic) as recording:
-        geometry = Geometry.fit(recording.width, recording.height, *args.size, crop=args.crop)
+        geometry = Geometry.fit(recording.width, recording.height, args.size[0], args.size[1], args.crop)
         windower = Windower(
             round(args.length_ms * 1_000_000),
             args.bins,

@@ -14,6 +14,8 @@ Prophesee, "EVT 2.0 format" (docs.prophesee.ai), and the type definitions of Ope
 
 from __future__ import annotations
 
+from typing import no_type_check
+
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +40,8 @@ _HIGH_UNIT_NS = (1 << 6) * 1000
 
 
 @numba.njit(cache=True, nogil=True)
-def _decode(words, state, counts, width, height, events, triggers):  # type: ignore[no-untyped-def]
+@no_type_check
+def _decode(words, state, counts, width, height, events, triggers):
     have_time = state[_HAVE_TIME]
     high = state[_HIGH]
     high_ns = high * _HIGH_UNIT_NS
@@ -117,7 +120,8 @@ class Evt2Decoder(WordDecoder):
 
 
 @numba.njit(cache=True, nogil=True)
-def _encode(events, triggers, state, out):  # type: ignore[no-untyped-def]
+@no_type_check
+def _encode(events, triggers, state, out):
     high = state[0]
     count = 0
     index = 0

@@ -17,6 +17,8 @@ Prophesee, "EVT 3.0 format" (docs.prophesee.ai), and the type definitions of Ope
 
 from __future__ import annotations
 
+from typing import no_type_check
+
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +47,8 @@ _MAX_COORDINATE = 2047
 
 
 @numba.njit(cache=True, nogil=True)
-def _decode(words, state, counts, width, height, events, triggers):  # type: ignore[no-untyped-def]
+@no_type_check
+def _decode(words, state, counts, width, height, events, triggers):
     have_time = state[_HAVE_TIME]
     high = state[_HIGH]
     time_ns = state[_TIME_NS]
@@ -171,7 +174,8 @@ class Evt3Decoder(WordDecoder):
 
 
 @numba.njit(cache=True, nogil=True)
-def _encode(events, triggers, state, out):  # type: ignore[no-untyped-def]
+@no_type_check
+def _encode(events, triggers, state, out):
     """Write words into `out` until it is nearly full; return words, events and triggers done."""
     high = state[0]
     low = state[1]

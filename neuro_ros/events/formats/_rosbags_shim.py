@@ -40,8 +40,6 @@ bool is_bigendian
 uint8[] events
 """
 
-_STORAGE_VERSION = 8
-
 
 def _require() -> None:
     try:
@@ -133,7 +131,8 @@ def create_writer(partial: Path, name: str, storage: str) -> Any:
     if storage not in plugins:
         raise RecordingError(f"storage {storage!r} is not written; written are {', '.join(sorted(plugins))}")
     # The storage file is named after its directory, so the bag has its final name from the start.
-    writer = Writer(partial / name, version=_STORAGE_VERSION, storage_plugin=plugins[storage])
+    # Version 8 is what Jazzy reads.
+    writer = Writer(partial / name, version=8, storage_plugin=plugins[storage])
     writer.open()
     return writer
 

@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +69,7 @@ class _Column:
             raise ValueError(f"an array has {len(self.shape)} dimensions, not 1")
         return self.shape[0]
 
-    def read(self, count: int) -> npt.NDArray[np.generic]:
+    def read(self, count: int) -> npt.NDArray[Any]:
         """Read the next entries, fewer when the file is cut short."""
         data = self._stream.read(count * self.dtype.itemsize)
         return np.frombuffer(data[: len(data) - len(data) % self.dtype.itemsize], self.dtype)

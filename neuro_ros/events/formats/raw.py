@@ -115,7 +115,7 @@ class RawRecording(Recording):
         self._encoding = encoding
         self._offset = offset
         self._time_base_ns = time_base_ns
-        self._file: BinaryIO | None = path.open("rb", buffering=0)  # type: ignore[assignment]
+        self._file: BinaryIO | None = path.open("rb", buffering=0)
 
     def batches(self, max_events: int = 65536) -> Iterator[EventBatch]:
         """See `Recording.batches`."""
