@@ -89,17 +89,18 @@ class PacketStream:
         counters = self.counters
         counters.packets += 1
         if packet.is_bigendian:
-            return self._refuse("packets are big-endian; only little-endian ones are read")
+            self._refuse("packets are big-endian; only little-endian ones are read")
+            return None
         if not (1 <= packet.width <= _MAX_SIDE_PX and 1 <= packet.height <= _MAX_SIDE_PX):
-            return self._refuse(
-                f"packets state a sensor of {packet.width} x {packet.height} px, each side is 1 to 65535"
-            )
+            self._refuse(f"packets state a sensor of {packet.width} x {packet.height} px, each side is 1 to 65535")
+            return None
         decoder = self.decoder
         if decoder is None or self._differs(decoder, packet):
             try:
                 fresh = PacketDecoder(packet.encoding, packet.width, packet.height)
             except RecordingError as error:
-                return self._refuse(str(error))
+                self._refuse(str(error))
+                return None
             if decoder is not None:
                 counters.changes += 1
                 fresh.counters = decoder.counters  # the books go on

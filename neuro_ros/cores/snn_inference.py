@@ -84,9 +84,9 @@ class SnnInferenceCore(Core):
     def _warm_up(self) -> None:
         """Compile now what the first window would otherwise wait for."""
         # Compiled code differs for memory that may be written (messages of the middleware) and that may not (bags).
-        for memory in (bytes, bytearray):
-            for encoding, size in ((SpikeTensor.ENCODING_COO, 0), (SpikeTensor.ENCODING_BITMAP, -(-self._cells // 8))):
-                active_indices(decode_tensor(encoding, memory(size), self._cells), self._cells, 0)
+        for encoding, size in ((SpikeTensor.ENCODING_COO, 0), (SpikeTensor.ENCODING_BITMAP, -(-self._cells // 8))):
+            for data in (bytes(size), np.zeros(size, np.uint8)):
+                active_indices(decode_tensor(encoding, data, self._cells), self._cells, 0)
 
     def _start_counting(self) -> None:
         self.counters = WindowCounters()
