@@ -46,6 +46,8 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         'backports.zstd>=1.0; python_version < "3.14"',
+        "apsw",
+        "llvmlite",
         "lz4>=4.0",
         "numba>=0.59",
         "numpy>=1.26",

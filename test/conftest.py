@@ -25,7 +25,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -37,36 +36,16 @@ from typing import Any
 import hypothesis
 import pytest
 
+from neuro_ros.bringup.domain import private_domain
+
 ROOT = Path(__file__).resolve().parent.parent
-_DOMAINS = range(1, 102)  # beyond 101 the discovery ports of a domain meet Linux's ephemeral ports
 _POLL_S = 0.01
-_reservations: list[socket.socket] = []  # held open for the life of this process
+_reservation = contextlib.ExitStack()  # of the ROS domain, for the life of this process
 _counts_used: dict[str, tuple[int, int]] = {}
 _child_numbers = itertools.count()
 
 
 # --- the environment of the tests, before anything imports rclpy ------------------------------------------------------
-def _reserve_domain() -> int:
-    """Take a ROS domain that no other test process and no other ROS program of this machine uses.
-
-    An abstract socket is the lock: it belongs to the network namespace, as domains do, and the kernel frees it
-    when the process dies. A domain whose discovery port is bound is somebody else's.
-    """
-    for step in range(len(_DOMAINS)):
-        domain = _DOMAINS[(os.getpid() + step) % len(_DOMAINS)]
-        lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            lock.bind(f"\0neuro_ros.domain.{domain}")
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                probe.bind(("", 7400 + 250 * domain))
-        except OSError:
-            lock.close()
-            continue
-        _reservations.append(lock)
-        return domain
-    raise RuntimeError(f"all ROS domains from {_DOMAINS.start} to {_DOMAINS.stop - 1} are in use on this machine")
-
-
 def _prepend(variable: str, folder: Path) -> None:
     """Put a folder first in a path variable of this process and its children."""
     parts = [part for part in os.environ.get(variable, "").split(os.pathsep) if part and part != str(folder)]
@@ -96,7 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give this process its domain and hypothesis its counts."""
-    os.environ["ROS_DOMAIN_ID"] = str(_reserve_domain())
+    os.environ["ROS_DOMAIN_ID"] = str(_reservation.enter_context(private_domain()))
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     _add_test_workspace()
     # Derandomised: the same examples each time, so that a failure is there for the next run as well.
@@ -109,6 +88,11 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("reduced", max_examples=25, **common)
     hypothesis.settings.register_profile("full", max_examples=1000, **common)
     hypothesis.settings.load_profile("full" if config.getoption("--long") else "reduced")
+
+
+def pytest_unconfigure() -> None:
+    """Give the domain back."""
+    _reservation.close()
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -19,6 +19,8 @@ MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
 VERSION = MANIFEST.findtext("version")
 # rosdep's key for a Python module, where it is not the module's own name.
 KEYS = {
+    "apsw": "python3-rosbags-pip",  # what rosbags reads sqlite with, and always brings
+    "llvmlite": "python3-numba",  # a part of numba, which always brings it
     "numba": "python3-numba",
     "numpy": "python3-numpy",
     "rosbags": "python3-rosbags-pip",
