@@ -180,15 +180,15 @@ def _clocks(summary: Summary) -> list[Row]:
         if last is None:
             continue
         total = sum(figures.states.values())
-        states = ", ".join(
-            f"{_clock_state(state)} {100 * n / total:.0f} %" for state, n in figures.states.most_common()
-        )
+        states = [f"{_clock_state(state)} {100 * n / total:.0f} %" for state, n in figures.states.most_common()]
         known = [value for value in figures.sigma_ns if math.isfinite(value)]
-        sigma = f"sigma {_time(float(np.median(known)) * 1e-9)}, " if known else ""
-        skew = "" if math.isnan(last.skew_ppb) else f"skew {last.skew_ppb / 1e3:+.2f} ppm, "
+        sigma = f", sigma {_time(float(np.median(known)) * 1e-9)}" if known else ""
+        note = [*states[1:], f"{last.samples} samples", clock_id]
+        if math.isfinite(last.skew_ppb):
+            note.insert(0, f"skew {last.skew_ppb / 1e3:+.2f} ppm")
         # Once a recording has ended there are no more samples: a clock in holdover is then as it should be.
         good = any(figures.states[CLOCK_STATES.index(name)] for name in ("TRACKING", "LOCKED"))
-        found.append(Row("clock", states, f"{sigma}{skew}{last.samples} samples; {clock_id}", good))
+        found.append(Row("clock", states[0] + sigma, ", ".join(note), good))
     return found or [Row("clock", "-", "no clock model")]
 
 
