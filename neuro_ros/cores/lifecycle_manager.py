@@ -183,9 +183,15 @@ class LifecycleManagerCore:
         self._observe(node, NodeState(state_id), now_ns)
 
     def suspect(self, name: str, now_ns: int) -> None:
-        """Take note that a node's heartbeat has stopped: ask it at once."""
+        """Take note that a node's heartbeat has stopped, or that a new process has its name: ask at once.
+
+        A question that is under way is put again: it may have gone to a process that is dead.
+        """
         node = self._nodes[name]
-        if node.state is not NodeState.UNKNOWN and node.pending is None:
+        if node.pending is not None and node.pending.transition is Transition.QUERY:
+            node.pending = None
+        if node.pending is None:
+            node.next_query_ns = now_ns
             node.heard_ns = min(node.heard_ns, now_ns - self._ns(self._parameters.lease_s))
 
     def gone(self, name: str, now_ns: int) -> None:

@@ -65,7 +65,7 @@ class LifecycleManagerNode(Node):
         self._deadline_ns: int | None = None
         self._change: dict[str, Client] = {}
         self._query: dict[str, Client] = {}
-        self._was_ready: set[str] = set()
+        self._servers: dict[str, int] = dict.fromkeys(parameters.node_names, 0)
         self._open: dict[int, tuple[Request, Client, Future]] = {}
         for name in parameters.node_names:
             self._change[name] = self.create_client(ChangeState, f"{name}/change_state")
@@ -107,18 +107,27 @@ class LifecycleManagerNode(Node):
 
     def _tick(self) -> None:
         now_ns = self._now_ns()
-        for name, client in self._query.items():
-            if client.service_is_ready():
-                self._was_ready.add(name)
-            elif name in self._was_ready:
-                self._was_ready.discard(name)
-                self._core.gone(name, now_ns)
+        for name in self._query:
+            self._watch_servers(name, now_ns)
         self._forget_overdue(now_ns)
         for request in self._core.tick(now_ns):
             self._send(request)
         for line in self._core.take_log():
             self._say(line.level, line.text)
         self._check_outcome(now_ns)
+
+    def _watch_servers(self, name: str, now_ns: int) -> None:
+        """See how many processes offer a node's services: none = gone, one more = perhaps a new one of a dead node.
+
+        A killed process is still listed for the 20 s of the middleware's own lease; the new one beside it is what
+        tells earlier than the heartbeat that the old one has died.
+        """
+        before, count = self._servers[name], self.count_services(f"{name}/get_state")
+        self._servers[name] = count
+        if count == 0 and before > 0:
+            self._core.gone(name, now_ns)
+        elif count > before:
+            self._core.suspect(name, now_ns)
 
     def _say(self, level: HealthLevel, text: str) -> None:
         # One line of source a level: rclpy refuses a call site that changes its severity.

@@ -244,6 +244,19 @@ def test_the_wrong_answer_to_a_repeated_request_is_settled_by_the_real_state(wor
     assert world.are(NodeState.ACTIVE)
 
 
+def test_a_new_process_is_asked_at_once_even_while_the_old_one_is(world):
+    world.run()
+    world.kill("b")
+    world.core.suspect("b", world.now_ns)
+    world.step()  # the question goes to the dead process
+    world.respawn("b")
+    world.core.suspect("b", world.now_ns)
+    world.step()
+    assert world.texts(HealthLevel.WARN) == ["b has started anew"]
+    world.run(1.0)
+    assert world.are(NodeState.ACTIVE)
+
+
 def test_a_restarted_manager_leaves_an_active_graph_alone(world):
     for node in world.states:
         world.states[node] = NodeState.ACTIVE
