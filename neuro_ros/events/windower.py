@@ -25,13 +25,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import no_type_check
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.errors import NeuroRosError
+from neuro_ros.events._binning import BINNED, DROPPED, FILTERED, LAST_NS, LATE, SLOTS, bin_events, make_tables
 from neuro_ros.events.geometry import Geometry, check_tensor_size
 from neuro_ros.events.tensor import count_active
 from neuro_ros.events.types import EventBatch, as_events, as_words
@@ -59,76 +58,9 @@ _MAX_EMPTY_WINDOWS = 10_000
 # Times beyond +-146 years are damage, and would overflow the arithmetic of the loop.
 _TIME_LIMIT_NS = 1 << 62
 
-# Table entries of columns and rows that do not reach the tensor. A sum of three entries says which it was.
-_FILTERED = -(1 << 27)
-_OUTSIDE = -(1 << 29)
-
-# Slots of the kernel's counts.
-_BINNED, _FILTERED_COUNT, _DROPPED, _LATE, _LAST_NS, _SLOTS = range(6)
-
 
 class WindowError(NeuroRosError):
     """A window length, a number of bins or a policy that cannot be."""
-
-
-@numba.njit(cache=True, nogil=True)
-@no_type_check
-def _bin_events(
-    events, begin, start_ns, length_ns, earliest_ns, bins, x_table, y_table, p_table, plane_cells, bitmap, counts
-):
-    """Put events into the bitmap until one lies beyond the window or too far before it; return its place."""
-    width = len(x_table) - 1
-    height = len(y_table) - 1
-    binned = np.int64(0)
-    filtered = np.int64(0)
-    dropped = np.int64(0)
-    late = np.int64(0)
-    end_ns = start_ns + length_ns
-    last_ns = counts[_LAST_NS]
-    # Events come nearly in order, so that the division is rare.
-    bin_from = np.int64(1)
-    bin_until = np.int64(0)
-    bin_base = np.int64(0)
-    index = begin
-    while index < len(events):
-        time_ns = events[np.uintp(index), 0]
-        if not bin_from <= time_ns < bin_until:
-            if time_ns >= end_ns or time_ns < earliest_ns:
-                break
-            last_ns = max(last_ns, time_ns)
-            if time_ns < start_ns:
-                late += 1
-                index += 1
-                continue
-            number = (time_ns - start_ns) * bins // length_ns
-            bin_from = start_ns + (number * length_ns + bins - 1) // bins
-            bin_until = start_ns + ((number + 1) * length_ns + bins - 1) // bins
-            bin_base = number * plane_cells
-        word = events[np.uintp(index), 1]
-        x = min(word & 0xFFFF, width)
-        y = min((word >> 16) & 0xFFFF, height)
-        place = (
-            np.int64(x_table[np.uintp(x)])
-            + np.int64(y_table[np.uintp(y)])
-            + np.int64(p_table[np.uintp((word >> 32) & 1)])
-        )
-        if place >= 0:
-            place += bin_base
-            bitmap[np.uintp(place >> 3)] |= np.uint8(0x80 >> (place & 7))
-            binned += 1
-        elif place < _OUTSIDE // 2:
-            dropped += 1
-        else:
-            filtered += 1
-        index += 1
-    if index > begin:
-        last_ns = max(last_ns, events[index - 1, 0])
-    counts[_BINNED] += binned
-    counts[_FILTERED_COUNT] += filtered
-    counts[_DROPPED] += dropped
-    counts[_LATE] += late
-    counts[_LAST_NS] = last_ns
-    return index
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,8 +215,8 @@ class Windower:
         self._empty = np.zeros_like(self._bitmap)
         self._empty.setflags(write=False)
         self._plane_cells = geometry.height_out * geometry.width_out * CHANNELS
-        self._tables = _make_tables(geometry, sensor_width, sensor_height, polarity)
-        self._counts = np.zeros(_SLOTS, np.int64)
+        self._tables = make_tables(geometry, sensor_width, sensor_height, polarity)
+        self._counts = np.zeros(SLOTS, np.int64)
         self.reset()
 
     @property
@@ -300,12 +232,12 @@ class Windower:
     def reset(self) -> None:
         """Forget the open window and the grid; its events count as dropped (``reset``)."""
         counts = self._counts
-        forgotten = int(counts[_BINNED] + counts[_FILTERED_COUNT] + counts[_DROPPED])
+        forgotten = int(counts[BINNED] + counts[FILTERED] + counts[DROPPED])
         if forgotten:
             totals = self.counters
-            totals.events_binned -= int(counts[_BINNED])
-            totals.events_filtered -= int(counts[_FILTERED_COUNT])
-            totals.events_dropped -= int(counts[_DROPPED])
+            totals.events_binned -= int(counts[BINNED])
+            totals.events_filtered -= int(counts[FILTERED])
+            totals.events_dropped -= int(counts[DROPPED])
             totals.dropped_outside["reset"] = totals.dropped_outside.get("reset", 0) + forgotten
         counts[:] = 0
         self._bitmap[:] = 0
@@ -391,13 +323,13 @@ class Windower:
     def _open_at(self, time_ns: int) -> None:
         self._number = time_ns // self.length_ns
         self._known_until_ns = time_ns
-        self._counts[_LAST_NS] = time_ns
+        self._counts[LAST_NS] = time_ns
 
     def _fill(self, events: npt.NDArray[np.int64], index: int, start_ns: int) -> int:
         counts = self._counts
         before = counts.copy()
         earliest_ns = start_ns - self._tolerance_ns if self._reset_on_late else -_TIME_LIMIT_NS
-        index = _bin_events(
+        index = bin_events(
             events,
             index,
             start_ns,
@@ -411,12 +343,12 @@ class Windower:
         )
         change = counts - before
         totals = self.counters
-        totals.events_binned += int(change[_BINNED])
-        totals.events_filtered += int(change[_FILTERED_COUNT])
-        totals.events_dropped += int(change[_DROPPED])
-        totals.dropped_outside["late"] += int(change[_LATE])
-        self._known_until_ns = max(self._known_until_ns, int(counts[_LAST_NS]) + 1)
-        if change[_BINNED] + change[_FILTERED_COUNT] + change[_DROPPED] and self._loss_pending:
+        totals.events_binned += int(change[BINNED])
+        totals.events_filtered += int(change[FILTERED])
+        totals.events_dropped += int(change[DROPPED])
+        totals.dropped_outside["late"] += int(change[LATE])
+        self._known_until_ns = max(self._known_until_ns, int(counts[LAST_NS]) + 1)
+        if change[BINNED] + change[FILTERED] + change[DROPPED] and self._loss_pending:
             self._complete = False
             self._loss_pending = False
         return int(index)
@@ -446,14 +378,14 @@ class Windower:
 
     def _close_if_begun(self) -> Iterator[SpikeWindow]:
         counts = self._counts
-        if self._number is not None and counts[_BINNED] + counts[_FILTERED_COUNT] + counts[_DROPPED] > 0:
+        if self._number is not None and counts[BINNED] + counts[FILTERED] + counts[DROPPED] > 0:
             yield self._close()
 
     def _close(self) -> SpikeWindow:
         """Make the open window; the caller opens the next one."""
         counts = self._counts
-        binned, filtered, dropped = (int(counts[slot]) for slot in (_BINNED, _FILTERED_COUNT, _DROPPED))
-        counts[_BINNED] = counts[_FILTERED_COUNT] = counts[_DROPPED] = 0
+        binned, filtered, dropped = (int(counts[slot]) for slot in (BINNED, FILTERED, DROPPED))
+        counts[BINNED] = counts[FILTERED] = counts[DROPPED] = 0
         if binned:
             bitmap = self._bitmap.copy()
             bitmap.setflags(write=False)
@@ -483,22 +415,3 @@ class Windower:
         totals.windows_incomplete += not window.complete
         self._complete = True
         return window
-
-
-def _make_tables(
-    geometry: Geometry, sensor_width: int, sensor_height: int, polarity: str
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Tabulate what a column, a row and a polarity add to the place of a cell; the last entry is beyond the sensor."""
-    tables = []
-    for size, first, crop, out, stride in (
-        (sensor_width, geometry.crop_x0, geometry.crop_width, geometry.width_out, 1),
-        (sensor_height, geometry.crop_y0, geometry.crop_height, geometry.height_out, geometry.width_out),
-    ):
-        table = np.full(size + 1, _FILTERED, np.int32)
-        table[first : first + crop] = np.arange(crop, dtype=np.int64) * out // crop * stride
-        table[size] = _OUTSIDE
-        tables.append(table)
-    kept = {"both": (True, True), "off": (True, False), "on": (False, True)}[polarity]
-    plane = geometry.height_out * geometry.width_out
-    p_table = np.array([channel * plane if keep else _FILTERED for channel, keep in enumerate(kept)], np.int32)
-    return tables[0], tables[1], p_table

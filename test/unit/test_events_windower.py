@@ -44,10 +44,12 @@ def summary(windows):
 
 
 # --- an independent reference for streams whose time does not run back ------------------------------------------------
-def reference_cells(events, start_ns, length_ns, bins, geometry):
+def reference_cells(events, start_ns, length_ns, bins, geometry, polarity):
     """Cells of one window by the formulas of the specification, one event at a time."""
     cells = set()
     for t, x, y, p in events.tolist():
+        if polarity != "both" and p != (polarity == "on"):
+            continue
         column, row = x - geometry.crop_x0, y - geometry.crop_y0
         if 0 <= column < geometry.crop_width and 0 <= row < geometry.crop_height and x < WIDTH and y < HEIGHT:
             number = (t - start_ns) * bins // length_ns
@@ -78,10 +80,11 @@ def event_streams(draw):
     cuts=st.lists(st.integers(0, 400), max_size=8),
     crop=st.sampled_from([None, (3, 2, 17, 23), (0, 0, 40, 30), (39, 29, 1, 1)]),
     size=st.sampled_from([(8, 8), (13, 5), (64, 64)]),
+    polarity=st.sampled_from(["both", "on", "off"]),
 )
-def test_windows_are_what_the_specification_says(events, bins, cuts, crop, size):
+def test_windows_are_what_the_specification_says(events, bins, cuts, crop, size, polarity):
     geometry = Geometry.fit(WIDTH, HEIGHT, *size, crop=crop)
-    windower = make(bins=bins, geometry=geometry)
+    windower = make(bins=bins, geometry=geometry, polarity=polarity)
     windows = []
     for part in np.split(events, sorted(min(cut, len(events)) for cut in cuts)):
         windows += windower.push(EventBatch(part))
@@ -92,7 +95,7 @@ def test_windows_are_what_the_specification_says(events, bins, cuts, crop, size)
         assert window.end_ns == window.start_ns + 100
         inside = events[numbers == window.start_ns // 100]
         indices = active_indices(window.bitmap, window.cells, window.active)
-        assert indices.tolist() == reference_cells(inside, window.start_ns, 100, bins, geometry)
+        assert indices.tolist() == reference_cells(inside, window.start_ns, 100, bins, geometry, polarity)
         outside = int(((inside["x"] >= WIDTH) | (inside["y"] >= HEIGHT)).sum())
         assert (window.events_in, window.events_dropped) == (len(inside), outside)
         assert window.events_in == window.events_binned + window.events_filtered + window.events_dropped
