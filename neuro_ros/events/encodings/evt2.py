@@ -48,7 +48,9 @@ def _decode(words, state, counts, width, height, events, triggers):
     x_limit = width if have_time != 0 else 0
     event_count = 0
     trigger_count = 0
-    missed = 0
+    # Events that miss are not counted one by one: they are the words that are neither delivered nor something else.
+    others = 0
+    missed_before = 0
     # A word makes one event at most, so there is room for those of this many words.
     used = min(len(words), len(events))
     for index in range(used):
@@ -61,12 +63,12 @@ def _decode(words, state, counts, width, height, events, triggers):
             events[np.uintp(event_count), 1] = x | (y << 16) | (code << 32)
             good = np.int64(x < x_limit) & np.int64(y < height)
             event_count += good
-            missed += 1 - good
-        elif code == 8:
+            continue
+        if code == 8:
             payload = word & (_HIGH_RANGE - 1)
             if have_time == 0:
-                counts[BEFORE_TIME] += missed
-                missed = 0
+                missed_before = index - others
+                counts[BEFORE_TIME] += missed_before
                 have_time = 1
                 x_limit = width
                 if high < 0:
@@ -90,6 +92,8 @@ def _decode(words, state, counts, width, height, events, triggers):
                 counts[TRIGGERS_BEFORE_TIME] += 1
         elif code < 0xD:
             counts[ERRORS] += 1
+        others += 1
+    missed = used - others - event_count - missed_before
     if have_time != 0:
         counts[OUT_OF_AREA] += missed
     else:
