@@ -313,10 +313,12 @@ def write_expectation(path: str | os.PathLike[str], result: ReplayResult) -> Non
         "decisions": [list(item) for item in result.decisions],
         "outputs": dict(result.chains),
     }
+    # One entry a line, so that a change shows in a diff as what it is.
+    lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items()]
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
         partial.replace(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
