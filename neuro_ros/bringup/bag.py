@@ -32,6 +32,8 @@ __all__ = ["Bag", "BagError", "BagMessage", "BagTopic", "graph_typestore"]
 _LOGGER = logging.getLogger(__name__)
 _CLASSES: Mapping[str, type] = {name: cls for cls, name in ROS_TYPES.items()}
 _MAX_REASON = 200
+#: What a definition may use without bringing it along.
+_EVERYWHERE = ("builtin_interfaces/msg/Time", "builtin_interfaces/msg/Duration", "std_msgs/msg/Header")
 _STORAGES = (".mcap", ".db3")
 _EVENT_PACKET = (
     "std_msgs/Header header\nuint32 height\nuint32 width\nuint64 seq\nuint64 time_base\nstring encoding\n"
@@ -271,7 +273,7 @@ class Bag:
             _LOGGER.info("%s: the definition of %s in the bag is not understood: %s", self.path, kind, _one_line(error))
         if kind in embedded:
             # A store of its own: the bag's version of a message must not meet that of this package.
-            base = {name: fields for name, fields in store.fielddefs.items() if name not in embedded}
+            base = {name: store.fielddefs[name] for name in _EVERYWHERE if name not in embedded}
             store = get_typestore(Stores.EMPTY)
             store.register({**base, **embedded})
         else:
