@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuro_ros.events.types import EVENT_DTYPE
+from neuro_ros.events import EVENT_DTYPE
 from neuro_ros.gestures.body import Action, ParameterRangeError, Subject, SubjectRanges, hand_targets, limbs
 from neuro_ros.gestures.dvs import KEY_P_BITS, KEY_X_BITS, KEY_Y_BITS, DvsPixels, draw_background
 from neuro_ros.gestures.labels import LABELS, label_index

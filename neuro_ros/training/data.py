@@ -14,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from neuro_ros.events.geometry import Geometry
-from neuro_ros.events.types import EventBatch
-from neuro_ros.events.windower import Windower
+from neuro_ros.events import EventBatch, Geometry, Windower
 from neuro_ros.gestures import LABELS, MIRROR, GestureSimulator
 from neuro_ros.gestures.simulator import LabelInterval
 from neuro_ros.training.errors import TrainingError

@@ -4,9 +4,7 @@
 import numpy as np
 import pytest
 
-from neuro_ros.events.geometry import Geometry
-from neuro_ros.events.types import EventBatch
-from neuro_ros.events.windower import Windower
+from neuro_ros.events import EventBatch, Geometry, Windower
 from neuro_ros.gestures import MIRROR, GestureSimulator
 from neuro_ros.training.data import Crops, StepStream, WindowShape, augment, simulate_streams, to_steps
 from neuro_ros.training.errors import TrainingError

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from neuro_ros.cli.arguments import add_json_argument, emit, positive_float, positive_int
 
+# A form without an entry is a folder.
+_SUFFIXES = {"evt2": ".raw", "evt3": ".raw", "npz": ".npz"}
+
 SUMMARY = "write simulated gesture recordings, one folder a class"
 
 
@@ -22,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=positive_int, default=128, metavar="PX", help="sensor (default 128)")
     parser.add_argument("--height", type=positive_int, default=128, metavar="PX", help="sensor (default 128)")
     parser.add_argument("--noise-hz", type=float, default=0.5, help="background events a pixel (default 0.5)")
-    parser.add_argument("--encoding", choices=("evt3", "evt2"), default="evt3", help="of the .raw files (default evt3)")
+    parser.add_argument("--form", default="evt3", metavar="FORMAT", help="as in convert --to (default evt3)")
     parser.add_argument(
         "--in-a-row", action="store_true", help="one recording a subject with all gestures, and its truth as .csv"
     )
@@ -31,9 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Write the recordings and list them."""
-    from neuro_ros.events.formats.raw import RawWriter
+    from neuro_ros.events import WRITERS, create_recording
     from neuro_ros.gestures import LABELS, GestureSimulator, ParameterRangeError, label_index, subject_seeds
 
+    if args.form not in WRITERS:
+        raise ParameterRangeError(f"format {args.form!r} is not written; written are {', '.join(WRITERS)}")
     labels = list(range(len(LABELS))) if not args.label else [label_index(name) for name in args.label]
     simulator = GestureSimulator(args.seed, args.width, args.height, noise_hz=args.noise_hz)
     files: list[Path] = []
@@ -46,8 +51,8 @@ def main(args: argparse.Namespace) -> int:
                 events, intervals = simulator.sequence(group, args.seconds, subject)
                 folder = args.out if args.in_a_row else args.out / LABELS[group[0]]
                 folder.mkdir(parents=True, exist_ok=True)
-                path = folder / f"subject_{subject:05d}.raw"
-                with RawWriter(path, args.width, args.height, args.encoding) as writer:
+                path = folder / f"subject_{subject:05d}{_SUFFIXES.get(args.form, '')}"
+                with create_recording(path, args.width, args.height, args.form) as writer:
                     writer.write(events)
                 files.append(path)
                 total += len(events)
