@@ -70,6 +70,10 @@ def core_class(node: str) -> Callable[..., Core]:
     return found
 
 
+#: A network that is restarted goes on with a state at most so old [s], twenty windows; a save is some 100 KB.
+_STATE_SAVE_PERIOD_S = 1.0
+
+
 @dataclass(frozen=True)
 class GraphOptions:
     """What can be chosen about the graph; the arguments of `neuro_ros up` and of the launch files."""
@@ -95,6 +99,9 @@ class GraphOptions:
     model: str = parameter("gesture", "model file, or the name of a shipped model")
     backend: str = parameter("fixed", "what runs the network", choices=("fixed", "lava", "loihi"))
     record: str = parameter("", "folder to make for a bag with every topic; empty = none")
+    state: str = parameter(
+        "", "folder in which the network's state is saved once a second, and from which it is taken up; empty = none"
+    )
     until_finished: bool = parameter(False, "end when the recording (or the performance) has ended; needs record")
     namespace: str = parameter("", "namespace of all nodes")
 
@@ -344,7 +351,7 @@ def describe_graph(
     if options.effective_source != "topic":
         # A machine that plays something back may well be a virtual one, without a thermometer; a robot must have one.
         parameters["thermal_compensation"] = {"sensor_fallback": "simulated"}
-    parameters["snn_inference"] = {"model": _model_argument(options.model), "backend": options.backend}
+    parameters["snn_inference"] = _inference_parameters(options)
     if options.record:
         parameters["recorder"] = _recorder_parameters(options)
     parameters["lifecycle_manager"] = _manager_parameters()
@@ -369,6 +376,14 @@ def describe_graph(
         ),
         options.effective_namespace,
     )
+
+
+def _inference_parameters(options: GraphOptions) -> dict[str, Any]:
+    values: dict[str, Any] = {"model": _model_argument(options.model), "backend": options.backend}
+    if options.state:
+        values["state_directory"] = str(Path(options.state).expanduser().absolute())
+        values["state_save_period_s"] = _STATE_SAVE_PERIOD_S
+    return values
 
 
 def _recorder_parameters(options: GraphOptions) -> dict[str, Any]:

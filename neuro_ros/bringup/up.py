@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +121,13 @@ def run_graph(
     for file in params_files:
         if not file.is_file():
             raise UsageError(f"{file}: no such parameter file")
-    graph = describe_graph(options, settings, remaps)
-    check_inputs(options)
     environment = os.environ if environment is None else environment
     directory = (log_directory or default_log_directory(environment)).absolute()
+    if not options.state:
+        # Of this run alone: a process that dies and is started again goes on where it was, the next run begins at rest.
+        options = replace(options, state=str(directory / "state"))
+    graph = describe_graph(options, settings, remaps)
+    check_inputs(options)
     specs = process_specs(graph, directory, [file.absolute() for file in params_files])
     domain = environment.get("ROS_DOMAIN_ID", "0")
     names = ", ".join(node.name for node in graph.nodes)
