@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from neuro_ros.cores.continuity import Position, Verdict, judge
 from neuro_ros.cores.core import Clocks, Core, Health, HealthLevel, Output
-from neuro_ros.cores.decision import decide
 from neuro_ros.cores.files import model_path
 from neuro_ros.cores.messages import Gesture, Header, SnnTelemetry, SpikeTensor, ThermalCompensation
 from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
@@ -28,6 +27,7 @@ from neuro_ros.cores.snn_statistics import Period, WindowCounters, percentile
 from neuro_ros.cores.stream_network import Stream, StreamNetwork
 from neuro_ros.events.tensor import TensorError, active_indices, decode_tensor
 from neuro_ros.snn import EngineError, NetworkState, WindowResult, load_model
+from neuro_ros.snn.decision import decide
 
 __all__ = ["SnnInferenceCore"]
 
@@ -254,7 +254,9 @@ class SnnInferenceCore(Core):
         stream.evidence.add(result.spike_counts, elapsed_s, parameters.evidence_half_life_s)
         stream.position = Position(message.epoch, message.sequence, message.sensor_end_ns)
         self.counters.processed += 1
-        class_index, confidence = decide(stream.evidence.values, parameters.confidence_threshold)
+        class_index, confidence = decide(
+            stream.evidence.values, parameters.confidence_threshold, self.model.confidence_exponent
+        )
         return [
             Output(
                 "gesture",

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuro_ros.cores.continuity import Position
-from neuro_ros.cores.decision import Evidence
 from neuro_ros.cores.registers import RegisterCompensation
 from neuro_ros.snn import Engine, EngineError, Model, NetworkState, StateError, WindowResult, create_engine
+from neuro_ros.snn.decision import Evidence
 
 __all__ = ["Stream", "StreamNetwork"]
 

@@ -79,7 +79,8 @@ class Model:
     name : str
         Short name: letters, digits, ``_`` and ``-``.
     record : mapping
-        Free-form JSON: normalisation, training data, split, seed, accuracy.
+        Free-form JSON: normalisation, training data, split, seed, accuracy. ``confidence_exponent`` is read by
+        `confidence_exponent`.
     """
 
     network: Network
@@ -107,6 +108,9 @@ class Model:
             record = json.loads(json.dumps(dict(self.record), allow_nan=False))
         except (TypeError, ValueError) as error:
             raise ModelError(f"record is not plain JSON: {error}") from None
+        exponent = record.get("confidence_exponent", 1.0)
+        if isinstance(exponent, bool) or not isinstance(exponent, (int, float)) or not 0.1 <= exponent <= 100.0:
+            raise ModelError(f"confidence_exponent is {exponent!r}, outside 0.1..100")
         object.__setattr__(self, "record", record)
         object.__setattr__(self, "digest", _digest(_manifest(self), _tensors(self)))
 
@@ -114,6 +118,11 @@ class Model:
     def model_id(self) -> str:
         """Name and the first 12 digits of the digest: what messages and states carry."""
         return f"{self.name}-{self.digest[:12]}"
+
+    @property
+    def confidence_exponent(self) -> float:
+        """How the shares of the evidence are sharpened, see `neuro_ros.snn.decision`; 1 where the record has none."""
+        return float(self.record.get("confidence_exponent", 1.0))
 
     @property
     def cells(self) -> int:
