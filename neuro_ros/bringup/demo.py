@@ -20,7 +20,7 @@ from neuro_ros.bringup.graph import GraphOptions
 from neuro_ros.bringup.page import write_page
 from neuro_ros.bringup.summary import Summary
 from neuro_ros.bringup.table import as_text
-from neuro_ros.bringup.up import run_graph
+from neuro_ros.bringup.up import check_source, run_graph
 from neuro_ros.errors import NeuroRosError, UsageError
 
 __all__ = ["main", "run_demo"]
@@ -75,6 +75,7 @@ def run_demo(options: GraphOptions, folder: Path) -> int:
     NeuroRosError
         Something given is missing or wrong; nothing was started.
     """
+    check_source(options)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _make_room(folder)

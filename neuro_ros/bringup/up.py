@@ -17,7 +17,7 @@ from neuro_ros.bringup.processes import default_log_directory, node_environment,
 from neuro_ros.bringup.supervisor import Supervisor
 from neuro_ros.errors import UsageError
 
-__all__ = ["check_inputs", "run_graph"]
+__all__ = ["check_inputs", "check_source", "run_graph"]
 
 _REFUSED = re.compile(r"\[lifecycle_manager\]: (\w+) refused to (\w+)")
 #: Refusals of one node after which a run that should end by itself is given up.
@@ -48,15 +48,13 @@ class _Listener:
             self._also(name, line)
 
 
-def check_inputs(options: GraphOptions) -> None:
-    """Open what the graph would open, so that a mistake is one line at once and not a log of a node later.
+def check_source(options: GraphOptions) -> None:
+    """Open the recording, so that a mistake is one line at once and not a log of a node later.
 
     Raises
     ------
     RecordingError
-        The recording is missing, foreign or empty.
-    UsageError
-        The folder for the bag exists already, or cannot be made; a parameter file is missing.
+        It is missing or foreign.
     """
     if options.effective_source == "file":
         from neuro_ros.events import open_recording
@@ -64,6 +62,19 @@ def check_inputs(options: GraphOptions) -> None:
         size = (options.width or None, options.height or None)
         with open_recording(options.recording, options.encoding or None, *size) as recording:
             next(iter(recording.batches()), None)
+
+
+def check_inputs(options: GraphOptions) -> None:
+    """Look at everything that the graph would open or make.
+
+    Raises
+    ------
+    RecordingError
+        The recording is missing or foreign.
+    UsageError
+        The folder for the bag exists already, or cannot be made.
+    """
+    check_source(options)
     if options.record:
         target = Path(options.record).expanduser()
         if target.exists():

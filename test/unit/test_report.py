@@ -207,6 +207,13 @@ def test_windows_without_a_gesture_need_an_explanation(tmp_path):
     assert "2 windows without a gesture, of which the network counted 0" in problems
 
 
+def test_windows_under_way_when_a_run_is_stopped_are_no_loss(tmp_path):
+    statuses = books(4000)
+    statuses[0][1]["state"] = "running"
+    _, problems = problem_of(tmp_path, silent=(38, 39), books=statuses)
+    assert problems == ""
+
+
 def test_missing_windows_are_found(tmp_path):
     messages = [item for item in run() if getattr(item[2], "sequence", None) not in (10, 11, 20)]
     summary = summarise(write(tmp_path / "bag", messages))
