@@ -32,7 +32,7 @@ ONLY_IN = {
     "torch": {"training", "cli"},
     "lava": {"snn"},
     "dv_processing": {"events", "cores"},
-    "launch": set(),
+    "launch": {"bringup"},
 }
 
 IMPORT_ALL = """
