@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import html
 import os
+import re
 from pathlib import Path
 
 from neuro_ros.bringup.plots import gesture_plot, latency_plot, rate_plot
@@ -23,8 +24,10 @@ table { border-collapse: collapse; width: 100%; margin-top: 1.25rem; }
 th, td { text-align: left; vertical-align: top; padding: .42rem .9rem .42rem 0; border-bottom: 1px solid #e3e8ee; }
 th { font-weight: 600; white-space: nowrap; } td.value { white-space: nowrap; font-variant-numeric: tabular-nums; }
 td.note { color: #52606f; width: 100%; } tr.look th, tr.look td.value { color: #b02a2a; }
-svg { display: block; width: 100%; height: auto; } footer { margin-top: 2.5rem; color: #52606f; font-size: .9rem; }
-@media (max-width: 40rem) { td.value { white-space: normal; } }
+section { overflow-x: auto; } svg { display: block; width: 100%; min-width: 40rem; height: auto; }
+footer { margin-top: 2.5rem; color: #52606f; font-size: .9rem; }
+@media (max-width: 44rem) { tr { display: block; padding: .5rem 0; border-bottom: 1px solid #e3e8ee; }
+  th, td { display: block; padding: 0; border: 0; overflow-wrap: anywhere; } td.value { white-space: normal; } }
 """
 
 
@@ -38,7 +41,7 @@ def page_text(summary: Summary) -> str:
     """
     table = "\n".join(
         f'<tr{"" if row.good else " class=look"}><th scope="row">{html.escape(row.name)}</th>'
-        f'<td class="value">{html.escape(row.value)}</td><td class="note">{html.escape(row.note)}</td></tr>'
+        f'<td class="value">{_cell(row.value)}</td><td class="note">{_cell(row.note)}</td></tr>'
         for row in rows(summary)
     )
     plots = (
@@ -69,6 +72,11 @@ def page_text(summary: Summary) -> str:
 </body>
 </html>
 """
+
+
+def _cell(text: str) -> str:
+    """Escape a text; the groups of a number stay together."""
+    return re.sub(r"(?<=\d) (?=\d{3}\b)", "&nbsp;", html.escape(text))
 
 
 def write_page(summary: Summary, path: str | os.PathLike[str]) -> None:

@@ -22,7 +22,7 @@ __all__ = ["PlotError", "gesture_plot", "latency_plot", "rate_plot"]
 _WIDTH_IN = 9.6
 _INK, _SOFT, _GRID = "#1c2b3f", "#52606f", "#e3e8ee"
 _BLUE, _ORANGE, _GREY, _RED = "#2f6db3", "#d9822b", "#9aa5b1", "#c23b3b"
-_STYLE = {
+_STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 11,
     "axes.edgecolor": _GREY,
@@ -96,23 +96,23 @@ def gesture_plot(summary: Summary) -> str:
                 label=None if labelled else "truth",
             )
             labelled = True
-        known = [w for w in summary.windows if w.decided is not None]
+        known = [(w, w.decided) for w in summary.windows if w.decided is not None]
         groups = (
-            ("right" if labelled else "decided", _BLUE, [w for w in known if w.decided >= 0 and (not _wrong(w))]),
-            ("wrong", _RED, [w for w in known if w.decided >= 0 and _wrong(w)]),
-            ("no decision", _GREY, [w for w in known if w.decided < 0]),
+            ("right" if labelled else "decided", _BLUE, [(w, c) for w, c in known if c >= 0 and not _wrong(w)]),
+            ("wrong", _RED, [(w, c) for w, c in known if c >= 0 and _wrong(w)]),
+            ("no decision", _GREY, [(w, c) for w, c in known if c < 0]),
         )
-        for name, colour, windows in groups:
-            if windows:
+        for name, colour, marks in groups:
+            if marks:
                 axes.plot(
-                    [w.time_s for w in windows],
-                    [place[w.decided] for w in windows],
+                    [w.time_s for w, _ in marks],
+                    [place[c] for _, c in marks],
                     linestyle="none",
                     marker="o",
                     markersize=3.6,
                     color=colour,
                     label=name,
-                    rasterized=len(windows) > _MANY,
+                    rasterized=len(marks) > _MANY,
                 )
         axes.set_yticks(list(place.values()), [summary.label(index).replace("_", " ") for index in place])
         axes.set_ylim(-0.6, len(place) - 0.4)

@@ -237,7 +237,7 @@ def replay(
     if source not in ("auto", "events", "spikes"):
         raise UsageError(f"source {source!r} is not auto, events or spikes")
     with ExitStack() as stack:
-        bag = stack.enter_context(Bag(path))
+        bag = stack.enter_context(Bag(os.fspath(path)))
         kind, topics = _choose_topics(bag, source, remaps or {})
         graph = _describe(model, backend, settings or {})
         cores: dict[str, Core] = {}
