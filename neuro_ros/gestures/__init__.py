@@ -7,9 +7,10 @@ No ROS and no torch. Recordings of people come in through `neuro_ros.events`.
 from neuro_ros.gestures.body import Action, ParameterRangeError, Subject, SubjectRanges, hand_targets
 from neuro_ros.gestures.labels import LABELS, MIRROR, LabelError, label_index, mirror_index
 from neuro_ros.gestures.simulator import STEP_NS, GestureSimulator, GestureSlice, GestureStream, LabelInterval
-from neuro_ros.gestures.splits import SPLITS, subject_seeds
+from neuro_ros.gestures.splits import CHANGES, SPLITS, subject_seeds
 
 __all__ = [
+    "CHANGES",
     "LABELS",
     "MIRROR",
     "SPLITS",

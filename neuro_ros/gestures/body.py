@@ -211,8 +211,9 @@ def _wave(side: int, size: float, phi: float) -> tuple[float, float]:
 def _circle(side: int, rotation: int, size: float, phi: float) -> tuple[float, float]:
     # rotation +1 with the factor -side in x makes mirrored arms mirror images of each other at equal phase:
     # side -1, rotation +1 is (cos, sin) with y downwards, which is clockwise in the image.
-    radius = 16.0 * size
-    return side * 25.0 - side * radius * math.cos(rotation * phi), 3.0 + radius * math.sin(rotation * phi)
+    # The nearly stretched arm swings about a point beside the shoulder.
+    radius = 22.0 * size
+    return side * 24.0 - side * radius * math.cos(rotation * phi), 1.0 + radius * math.sin(rotation * phi)
 
 
 def _other(variant: int, side: int, lead: int, size: float, phi: float) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from neuro_ros.gestures import CHANGES
 from neuro_ros.snn import Model
 from neuro_ros.training.errors import TrainingError
 
@@ -123,6 +124,10 @@ def card_text(model: Model, test: Mapping[str, Any], command: str, size_bytes: i
         cells = " | ".join(str(n) if n else "" for n in test["confusion"][i])
         lines.append(f"| {i} {label} | {_percent(test['per_class'][label])} | {cells} |")
     lines += [
+        "",
+        "## Changes of the simulator after the first training",
+        "",
+        *(f"* {change}" for change in CHANGES),
         "",
         "## Limits",
         "",

@@ -55,7 +55,7 @@ class TrainingSettings:
     """
 
     updates: int = 2000
-    learning_rate: float = 2e-2
+    learning_rate: float = 1.2e-2
     seconds: float = math.inf
     settle_steps: int = 25
     switch_steps: int = 50

@@ -59,9 +59,9 @@ class TrainingJob:
     gesture_duration_s: float = 1.2
     crop_steps: int = 80
     batch: int = 16
-    updates: int = 1500
+    updates: int = 2400
     seconds: float = math.inf
-    learning_rate: float = 2e-2
+    learning_rate: float = 1.2e-2
     validation_subjects: int = 10
     recording_s: float = 1.5
     name: str = "gesture"
