@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import re
@@ -17,7 +18,7 @@ from neuro_ros.bringup.processes import default_log_directory, node_environment,
 from neuro_ros.bringup.supervisor import Supervisor
 from neuro_ros.errors import UsageError
 
-__all__ = ["check_inputs", "check_source", "run_graph"]
+__all__ = ["check_inputs", "check_ros", "check_source", "run_graph"]
 
 _REFUSED = re.compile(r"\[lifecycle_manager\]: (\w+) refused to (\w+)")
 #: Refusals of one node after which a run that should end by itself is given up.
@@ -46,6 +47,19 @@ class _Listener:
                 self.supervisor.stop(1)
         if self._also is not None:
             self._also(name, line)
+
+
+def check_ros() -> None:
+    """Say at once that there is no ROS here, instead of seven times later.
+
+    Raises
+    ------
+    UsageError
+        rclpy or the messages of this package cannot be found.
+    """
+    for module in ("rclpy", "neuro_ros.msg"):
+        if importlib.util.find_spec(module) is None:
+            raise UsageError(f"{module} is not importable: source a ROS 2 install with this package, or . ./env.sh")
 
 
 def check_source(options: GraphOptions) -> None:
@@ -139,6 +153,7 @@ def run_graph(
         options = replace(options, state=str(directory / "state"))
     graph = describe_graph(options, settings, remaps)
     check_inputs(options)
+    check_ros()
     specs = process_specs(graph, directory, [file.absolute() for file in params_files])
     domain = environment.get("ROS_DOMAIN_ID", "0")
     names = ", ".join(node.name for node in graph.nodes)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The description of the graph: options, parameters of every node, files and command lines."""
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -257,6 +258,16 @@ def test_nothing_is_written_when_the_arguments_are_wrong(tmp_path):
             report=lambda line: None,
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_ros_up_says_so(capsys, monkeypatch, tmp_path):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "rclpy" else find(name, *a))
+    assert main(["up", "--model", MODEL, "--log-dir", str(tmp_path / "logs")]) == 2
+    captured = capsys.readouterr()
+    assert "rclpy is not importable" in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "logs").exists()
 
 
 def test_private_domains_differ():
