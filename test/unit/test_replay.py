@@ -20,7 +20,8 @@ DATA = Path(__file__).resolve().parents[1] / "data"
 BAG = DATA / "test_events_1"
 EXPECTED = DATA / "replay" / "test_events_1.json"
 MODEL = str(DATA / "replay" / "small.safetensors")
-SETTINGS = {"snn_inference": {"confidence_threshold": 0.1}}
+# Given, so that another default is no difference.
+SETTINGS = {"snn_inference": {"confidence_threshold": 0.1, "evidence_half_life_s": 0.2}}
 
 
 @pytest.fixture(scope="module")
