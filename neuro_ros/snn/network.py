@@ -30,7 +30,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,8 +121,11 @@ def _pair(what: str, value: Any, low: int) -> tuple[int, int]:
 class Connection(Protocol):
     """What every kind of connection offers, whatever its weights look like."""
 
-    kind: str
-    weight_exp: int
+    kind: ClassVar[str]
+
+    @property
+    def weight_exp(self) -> int:
+        """Shift of the sum, left; right with floor when negative."""
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return (channels, height, width) of the population it feeds, or raise `NetworkError`."""
@@ -154,7 +157,7 @@ class Dense:
 
     weight: NDArray[np.int16]
     weight_exp: int = 0
-    kind = "dense"
+    kind: ClassVar[str] = "dense"
 
     def __post_init__(self) -> None:
         _check_range("weight_exp", self.weight_exp, WEIGHT_EXP_RANGE)
@@ -203,7 +206,7 @@ class Conv2d:
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
     weight_exp: int = 0
-    kind = "conv2d"
+    kind: ClassVar[str] = "conv2d"
 
     def __post_init__(self) -> None:
         _check_range("weight_exp", self.weight_exp, WEIGHT_EXP_RANGE)
@@ -272,7 +275,7 @@ class Lif:
     vth: int
     bias_mant: Any = 0
     bias_exp: int = 0
-    kind = "lif"
+    kind: ClassVar[str] = "lif"
 
     def __post_init__(self) -> None:
         _check_range("du", self.du, DECAY_RANGE)

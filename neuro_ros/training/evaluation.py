@@ -3,8 +3,8 @@
 
 Per recording: the engine runs from rest, as many empty bins as the network is deep are appended, and the class with
 the most output spikes is the answer; the lowest index wins a tie, no spikes at all is no answer (-1).
-Per window: state is carried through all gestures of a subject, nothing is appended. A window decides for its
-most frequent output neuron when that has at least the given share of all output spikes.
+Per window: state is carried through all gestures of a subject, nothing is appended. A window decides by the rule that
+the node flies with, `neuro_ros.snn.decision`: leaky evidence, and a share sharpened by the model's exponent.
 """
 
 from __future__ import annotations
@@ -16,13 +16,31 @@ import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.snn import Model, create_engine
+from neuro_ros.snn.decision import Evidence, sharpen
 from neuro_ros.snn.engine import Engine
 from neuro_ros.training.data import StepStream
 from neuro_ros.training.errors import TrainingError
 
-__all__ = ["RecordingScore", "StreamScore", "run_recording", "score_recordings", "score_streams"]
+__all__ = [
+    "HALF_LIFE_S",
+    "THRESHOLD",
+    "RecordingScore",
+    "StreamScore",
+    "fit_exponent",
+    "run_recording",
+    "score_recordings",
+    "score_streams",
+]
 
 NO_DECISION = -1
+
+#: How the node decides when nobody sets its parameters; a test compares.
+HALF_LIFE_S, THRESHOLD = 0.1, 0.6
+
+# An exponent is looked for in here; beyond, a share is all or nothing.
+_EXPONENTS = np.arange(1.0, 6.01, 0.25)
+# A right class without any evidence costs this much and not infinitely much.
+_LEAST_SHARE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -146,7 +164,64 @@ def score_recordings(model: Model, recordings: Sequence[tuple[StepStream, int]])
     )
 
 
-def score_streams(model: Model, streams: Sequence[StepStream], threshold: float = 0.6) -> StreamScore:
+def _stream_evidence(model: Model, streams: Sequence[StepStream], half_life_s: float) -> list[npt.NDArray[np.float64]]:
+    """Return for each stream the evidence (windows, classes) after each whole window, state carried from rest."""
+    if not streams:
+        raise TrainingError("nothing to evaluate; give at least one stream")
+    found = []
+    engine = create_engine(model, "fixed")
+    try:
+        for stream in streams:
+            engine.reset()
+            evidence = Evidence(model.network.classes)
+            rows = []
+            for counts in _window_counts(engine, stream.bits, model.bins):
+                evidence.add(counts.astype(np.int32), model.window_length_ns * 1e-9, half_life_s)
+                rows.append(evidence.values)
+            found.append(np.stack(rows)[: len(stream.labels) // model.bins])
+    finally:
+        engine.close()
+    return found
+
+
+def fit_exponent(model: Model, streams: Sequence[StepStream], half_life_s: float = HALF_LIFE_S) -> float:
+    """Return the exponent that makes sharpened shares the best probabilities on these streams.
+
+    Parameters
+    ----------
+    model : Model
+        Its own exponent is not used.
+    streams : sequence of StepStream
+        Of validation subjects; never of the test.
+    half_life_s : float
+        Half-life of evidence [s].
+
+    Returns
+    -------
+    float
+        1 to 6; least mean negative logarithm of the right class's share, over windows with a label and evidence.
+
+    Raises
+    ------
+    TrainingError
+        If no window has a label and evidence.
+    """
+    labels = np.concatenate([stream.labels[model.bins - 1 :: model.bins] for stream in streams])
+    evidence = np.concatenate(_stream_evidence(model, streams, half_life_s))
+    usable = (labels >= 0) & evidence.any(axis=1)
+    if not usable.any():
+        raise TrainingError("no window has a label and output spikes; the network is silent")
+    evidence, labels = evidence[usable], labels[usable]
+    costs = [
+        -np.log(np.maximum(sharpen(evidence, exponent)[np.arange(len(labels)), labels], _LEAST_SHARE)).mean()
+        for exponent in _EXPONENTS
+    ]
+    return float(_EXPONENTS[int(np.argmin(costs))])
+
+
+def score_streams(
+    model: Model, streams: Sequence[StepStream], threshold: float = THRESHOLD, half_life_s: float = HALF_LIFE_S
+) -> StreamScore:
     """Judge every window of streams in which gestures follow each other, with carried state.
 
     Parameters
@@ -156,7 +231,9 @@ def score_streams(model: Model, streams: Sequence[StepStream], threshold: float 
     streams : sequence of StepStream
         Input with labels.
     threshold : float
-        Share of all output spikes that a decision needs.
+        Confidence that a decision needs.
+    half_life_s : float
+        Half-life of evidence [s].
 
     Returns
     -------
@@ -167,35 +244,26 @@ def score_streams(model: Model, streams: Sequence[StepStream], threshold: float 
     TrainingError
         If there are no streams.
     """
-    if not streams:
-        raise TrainingError("nothing to evaluate; give at least one stream")
     bins = model.bins
     bin_ms = model.window_length_ns / bins * 1e-6
     windows = decided = right = majority = 0
     times: list[float] = []
-    engine = create_engine(model, "fixed")
-    try:
-        for stream in streams:
-            engine.reset()
-            counts = _window_counts(engine, stream.bits, bins)
-            labels = stream.labels[bins - 1 :: bins]
-            total = counts.sum(1)
-            best = counts.argmax(1)
-            sure = (total > 0) & (counts.max(1) >= threshold * total)
-            known = labels >= 0
-            windows += int(known.sum())
-            decided += int((sure & known).sum())
-            right += int((sure & known & (best == labels)).sum())
-            starts = np.flatnonzero(stream.age_steps == 0)
-            for begin, end in zip(starts, [*starts[1:], len(stream.labels)], strict=True):
-                first, last = -(-int(begin) // bins), int(end) // bins
-                label = int(stream.labels[begin])
-                if label < 0 or last <= first:
-                    continue
-                hit = np.flatnonzero(sure[first:last] & (best[first:last] == label))
-                times.append(((first + int(hit[0]) + 1) * bins - int(begin)) * bin_ms if hit.size else float("inf"))
-                votes = np.bincount(best[first:last][sure[first:last]], minlength=counts.shape[1])
-                majority += int(votes.any() and votes.argmax() == label)
-    finally:
-        engine.close()
+    for stream, evidence in zip(streams, _stream_evidence(model, streams, half_life_s), strict=True):
+        labels = stream.labels[bins - 1 :: bins]
+        best = evidence.argmax(1)
+        sure = evidence.any(1) & (sharpen(evidence, model.confidence_exponent).max(1) >= threshold)
+        known = labels >= 0
+        windows += int(known.sum())
+        decided += int((sure & known).sum())
+        right += int((sure & known & (best == labels)).sum())
+        starts = np.flatnonzero(stream.age_steps == 0)
+        for begin, end in zip(starts, [*starts[1:], len(stream.labels)], strict=True):
+            first, last = -(-int(begin) // bins), int(end) // bins
+            label = int(stream.labels[begin])
+            if label < 0 or last <= first:
+                continue
+            hit = np.flatnonzero(sure[first:last] & (best[first:last] == label))
+            times.append(((first + int(hit[0]) + 1) * bins - int(begin)) * bin_ms if hit.size else float("inf"))
+            votes = np.bincount(best[first:last][sure[first:last]], minlength=evidence.shape[1])
+            majority += int(votes.any() and votes.argmax() == label)
     return StreamScore(windows, decided, right, tuple(times), len(times), majority)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,14 @@ from neuro_ros.gestures import LABELS, SPLITS, subject_seeds
 from neuro_ros.snn import Model
 from neuro_ros.training.data import Crops, WindowShape, simulate_streams
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.evaluation import RecordingScore, StreamScore, score_recordings, score_streams
+from neuro_ros.training.evaluation import (
+    THRESHOLD,
+    RecordingScore,
+    StreamScore,
+    fit_exponent,
+    score_recordings,
+    score_streams,
+)
 from neuro_ros.training.export import check_exportable, zero_fractions
 from neuro_ros.training.gesture import gesture_network, simulate_recordings
 from neuro_ros.training.loop import Progress, TrainingSettings, calibrate, fit
@@ -133,7 +140,7 @@ def evaluate_model(
     subjects: int = 20,
     recording_s: float = 1.5,
     seed: int | None = None,
-    threshold: float = 0.6,
+    threshold: float = THRESHOLD,
 ) -> Evaluation:
     """Judge a model on simulated subjects of a split, per recording and on streams.
 
@@ -173,6 +180,24 @@ def evaluate_model(
         score_recordings(model, simulate_recordings(seeds, recording_s, seed, shape)),
         score_streams(model, simulate_streams(seeds, recording_s, seed, shape), threshold),
     )
+
+
+def with_exponent(model: Model, subjects: int, recording_s: float) -> Model:
+    """Return the model with its confidence exponent fitted on validation subjects, see `fit_exponent`.
+
+    Parameters
+    ----------
+    model : Model
+        With the eleven gesture labels.
+    subjects : int
+        Of the validation split.
+    recording_s : float
+        Length of a gesture in their streams [s].
+    """
+    seeds = subject_seeds("validation", subjects)
+    streams = simulate_streams(seeds, recording_s, _EVALUATION_SEED["validation"], window_shape(model))
+    record = {**model.record, "confidence_exponent": fit_exponent(model, streams)}
+    return replace(model, record=record)
 
 
 def train_model(
@@ -217,10 +242,12 @@ def train_model(
     settings = TrainingSettings(updates=job.updates, seconds=job.seconds, learning_rate=job.learning_rate)
     losses = fit(network, crops, settings, clock_s, on_update)
     model = Model(network.export(), LABELS, shape.length_ns, shape.bins, job.name)
+    model = with_exponent(model, job.validation_subjects, job.recording_s)
     evaluation = evaluate_model(model, "validation", job.validation_subjects, job.recording_s)
     check_exportable(model.network, evaluation.recording)
     # No measured times in here: the record is part of the model's digest, and equal runs shall give equal models.
     record = {
+        **model.record,
         "data": "simulated gestures (neuro_ros.gestures), not people",
         "job": {key: value for key, value in asdict(job).items() if value != math.inf},
         "splits": {split: list(SPLITS[split]) for split in SPLITS},

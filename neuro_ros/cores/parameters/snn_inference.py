@@ -27,7 +27,7 @@ class SnnInferenceParameters:
         0.6, "smallest share of the evidence that makes a decision", minimum=0.0, maximum=1.0, dynamic=True
     )
     evidence_half_life_s: float = parameter(
-        0.2,
+        0.1,
         "sensor time after which a window's output spikes count half; 0 = decide on each window alone",
         unit="s",
         minimum=0.0,
