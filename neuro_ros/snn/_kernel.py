@@ -24,12 +24,13 @@ import numpy as np
 __all__ = ["BLOCK", "CONV", "DENSE", "FIELDS", "MAGIC_SHIFT", "run_steps"]
 
 BLOCK = 64
-WORD = 8        # neurons whose spike flags are looked at in one go
+WORD = 8  # neurons whose spike flags are looked at in one go
 DENSE, CONV = 0, 1
 
 # Exact unsigned division of indices below 2^20 by a divisor below 2^20: (i * (2^40 // d + 1)) >> 40.
 MAGIC_SHIFT = 40
 
+# fmt: off
 FIELDS = (
     "kind", "neurons", "state_offset", "blocks", "block_offset", "channels", "plane", "weight_offset",
     "u_factor", "v_factor", "threshold", "input_shift", "c_in", "h_in", "w_in", "h_out", "w_out", "k_y", "k_x",
@@ -39,6 +40,7 @@ FIELDS = (
 (_KIND, _NEURONS, _STATE, _BLOCKS, _BLOCK0, _CHANNELS, _PLANE, _WEIGHTS, _U_FACTOR, _V_FACTOR, _THRESHOLD, _SHIFT,
  _C_IN, _H_IN, _W_IN, _H_OUT, _W_OUT, _K_Y, _K_X, _STRIDE_Y, _STRIDE_X, _PAD_Y, _PAD_X, _TAPS_X, _C_IN_MAGIC,
  _W_IN_MAGIC, _STRIDE_Y_MAGIC, _STRIDE_X_MAGIC, _OUT_MAGIC) = range(len(FIELDS))
+# fmt: on
 
 
 @numba.njit(inline="always")
@@ -118,7 +120,7 @@ def _scatter_dense(row, weights, a, awake, sources, count):  # type: ignore[no-u
         column = offset + np.int64(sources[k]) * neurons
         for j in range(neurons):
             a[np.uint64(state + j)] += weights[np.uint64(column + j)]
-    awake[row[_BLOCK0]:row[_BLOCK0] + row[_BLOCKS]] = 1
+    awake[row[_BLOCK0] : row[_BLOCK0] + row[_BLOCKS]] = 1
     return count * neurons
 
 
@@ -137,7 +139,7 @@ def _scatter_conv(row, weights, a, awake, sources, count):  # type: ignore[no-un
         y = (place * row[_W_IN_MAGIC]) >> MAGIC_SHIFT
         x = place - y * w_in + pad_x
         y += pad_y
-        last_x = (x * row[_STRIDE_X_MAGIC]) >> MAGIC_SHIFT      # of the target columns, before clipping
+        last_x = (x * row[_STRIDE_X_MAGIC]) >> MAGIC_SHIFT  # of the target columns, before clipping
         phase = x - last_x * stride_x
         # the kernel's columns phase, phase + stride, ...: one fewer in the later phases of an uneven kernel
         missing = 0 if phase < k_x - (taps - 1) * stride_x else 1
@@ -166,9 +168,31 @@ def _scatter_conv(row, weights, a, awake, sources, count):  # type: ignore[no-un
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
-def run_steps(rows, u, v, a, bias, biased, awake, weights, indices, bins, channels,  # type: ignore[no-untyped-def]
-              plane, fired, words, inputs, spikes, neuron_spikes, layer_spikes, operations, output, record, recorded,
-              record_counts):
+def run_steps(
+    rows,
+    u,
+    v,
+    a,
+    bias,
+    biased,
+    awake,
+    weights,
+    indices,
+    bins,
+    channels,  # type: ignore[no-untyped-def]
+    plane,
+    fired,
+    words,
+    inputs,
+    spikes,
+    neuron_spikes,
+    layer_spikes,
+    operations,
+    output,
+    record,
+    recorded,
+    record_counts,
+):
     """Run `bins` steps of all layers.
 
     Layers are walked from the last to the first: each consumes the activations of
@@ -195,7 +219,7 @@ def run_steps(rows, u, v, a, bias, biased, awake, weights, indices, bins, channe
         for layer in range(layers - 1, -1, -1):
             row = rows[layer]
             count = _update_layer(row, u, v, a, bias, biased, awake, fired, words, spikes, neuron_spikes)
-            own = spikes[row[_STATE]:row[_STATE] + count]
+            own = spikes[row[_STATE] : row[_STATE] + count]
             layer_spikes[layer] += count
             if layer == layers - 1:
                 for k in range(count):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 __all__ = ["ContainerError", "canonical_json", "read", "write"]
 
-MAX_HEADER_BYTES = 16 << 20     # a header is names, shapes and a manifest; a larger one is not ours
+MAX_HEADER_BYTES = 16 << 20  # a header is names, shapes and a manifest; a larger one is not ours
 MAX_FILE_BYTES = 2 << 30
 PICKLE_MAGIC = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -42,8 +42,10 @@ def write(path: Path, file_format: str, head: dict[str, Any], tensors: dict[str,
     ContainerError
         When the folder is missing, unwritable or full. What was at `path` stays.
     """
-    data = safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in tensors.items()},
-                                  metadata={file_format: canonical_json(head).decode("ascii")})
+    data = safetensors.numpy.save(
+        {name: np.asarray(array, order="C") for name, array in tensors.items()},
+        metadata={file_format: canonical_json(head).decode("ascii")},
+    )
     try:
         write_atomically(path, data)
     except OSError as error:
@@ -66,7 +68,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)    # the rename itself survives a power cut only then
+        os.fsync(folder)  # the rename itself survives a power cut only then
     finally:
         os.close(folder)
 
@@ -89,8 +91,9 @@ def read(path: Path, file_format: str) -> tuple[dict[str, Any], dict[str, NDArra
             if start[:2] in PICKLE_MAGIC and length > MAX_HEADER_BYTES:
                 raise ContainerError(f"{path} is a pickle; pickles can run code and are never read")
             if length > min(MAX_HEADER_BYTES, size - 8):
-                raise ContainerError(f"{path} is truncated or not safetensors: its header claims {length} bytes, "
-                                     f"the file has {size}")
+                raise ContainerError(
+                    f"{path} is truncated or not safetensors: its header claims {length} bytes, the file has {size}"
+                )
             data = start + stream.read(length)
             head = _head(path, data[8:], file_format)
             data += stream.read(MAX_FILE_BYTES)

@@ -145,8 +145,9 @@ def check_indices(indices: Any, bins: int, cells: int) -> NDArray[np.uint32]:
     if array.ndim != 1:
         raise EngineError(f"indices have shape {array.shape}; give a flat array")
     if array.size and int(array[-1]) >= bins * cells:
-        raise EngineError(f"index {int(array[-1])} lies outside {bins} bins of {cells} cells; "
-                          "the geometry does not fit the model")
+        raise EngineError(
+            f"index {int(array[-1])} lies outside {bins} bins of {cells} cells; the geometry does not fit the model"
+        )
     if array.size > 1 and not bool((array[1:] > array[:-1]).all()):
         raise EngineError("indices are not strictly ascending; sort and deduplicate the cells")
     return array

@@ -4,7 +4,12 @@
 from neuro_ros.errors import NeuroRosError
 
 __all__ = [
-    "BackendUnavailableError", "EngineError", "ModelError", "NetworkError", "StateError", "UnsupportedLayerError",
+    "BackendUnavailableError",
+    "EngineError",
+    "ModelError",
+    "NetworkError",
+    "StateError",
+    "UnsupportedLayerError",
 ]
 
 

@@ -99,7 +99,7 @@ class FixedEngine:
         self._recorded = np.zeros(0, np.uint32)
         self._closed = False
         self._apply_registers()
-        self._run(np.zeros(0, np.uint32), 0, False)     # compiles, or loads from the cache
+        self._run(np.zeros(0, np.uint32), 0, False)  # compiles, or loads from the cache
 
     @staticmethod
     def _table(layer: Layer, shape_in: Shape) -> NDArray[np.int16]:
@@ -117,18 +117,36 @@ class FixedEngine:
         channels, height, width = self.model.network.shapes[index]
         connection = layer.connection
         values = {
-            "kind": _kernel.DENSE, "neurons": channels * height * width, "state_offset": self._offsets[index],
-            "blocks": self._blocks[index], "block_offset": self._offsets[index] // _kernel.BLOCK, "channels": channels,
-            "plane": height * width, "weight_offset": weight_offset, "input_shift": max(-connection.weight_exp, 0),
-            "c_in": shape_in[0], "h_in": shape_in[1], "w_in": shape_in[2], "h_out": height, "w_out": width,
-            "c_in_magic": _magic(shape_in[0]), "w_in_magic": _magic(shape_in[2]), "out_magic": _magic(channels),
+            "kind": _kernel.DENSE,
+            "neurons": channels * height * width,
+            "state_offset": self._offsets[index],
+            "blocks": self._blocks[index],
+            "block_offset": self._offsets[index] // _kernel.BLOCK,
+            "channels": channels,
+            "plane": height * width,
+            "weight_offset": weight_offset,
+            "input_shift": max(-connection.weight_exp, 0),
+            "c_in": shape_in[0],
+            "h_in": shape_in[1],
+            "w_in": shape_in[2],
+            "h_out": height,
+            "w_out": width,
+            "c_in_magic": _magic(shape_in[0]),
+            "w_in_magic": _magic(shape_in[2]),
+            "out_magic": _magic(channels),
         }
         if isinstance(connection, Conv2d):
             k_y, k_x = connection.weight.shape[2:]
             values |= {
-                "kind": _kernel.CONV, "k_y": k_y, "k_x": k_x, "stride_y": connection.stride[0],
-                "stride_x": connection.stride[1], "pad_y": connection.padding[0], "pad_x": connection.padding[1],
-                "taps_x": -(-k_x // connection.stride[1]), "stride_y_magic": _magic(connection.stride[0]),
+                "kind": _kernel.CONV,
+                "k_y": k_y,
+                "k_x": k_x,
+                "stride_y": connection.stride[0],
+                "stride_x": connection.stride[1],
+                "pad_y": connection.padding[0],
+                "pad_x": connection.padding[1],
+                "taps_x": -(-k_x // connection.stride[1]),
+                "stride_y_magic": _magic(connection.stride[0]),
                 "stride_x_magic": _magic(connection.stride[1]),
             }
         for name, value in values.items():
@@ -136,11 +154,13 @@ class FixedEngine:
 
     def _apply_registers(self) -> None:
         """Write the registers in force into the description; blocks with a bias never sleep."""
-        for index, (layer, shape) in enumerate(
-                zip(self.model.network.layers, self.model.network.shapes, strict=True)):
+        for index, (layer, shape) in enumerate(zip(self.model.network.layers, self.model.network.shapes, strict=True)):
             neuron = replace(layer.neuron, **self._registers[index])
-            for name, value in (("u_factor", 4096 - (neuron.du + 1)), ("v_factor", 4096 - neuron.dv),
-                                ("threshold", neuron.vth << 6)):
+            for name, value in (
+                ("u_factor", 4096 - (neuron.du + 1)),
+                ("v_factor", 4096 - neuron.dv),
+                ("threshold", neuron.vth << 6),
+            ):
                 self._rows[index, _kernel.FIELDS.index(name)] = value
             self._flat(self._bias, index)[:] = neuron.bias(shape).transpose(1, 2, 0).ravel()
         self._biased[:] = self._bias.reshape(-1, _kernel.BLOCK).any(axis=1)
@@ -148,7 +168,7 @@ class FixedEngine:
 
     def _flat(self, array: NDArray[Any], index: int) -> NDArray[Any]:
         start = self._offsets[index]
-        return array[start:start + _cells(self.model.network.shapes[index])]
+        return array[start : start + _cells(self.model.network.shapes[index])]
 
     def _canonical(self, array: NDArray[Any], index: int) -> NDArray[Any]:
         channels, height, width = self.model.network.shapes[index]
@@ -179,11 +199,32 @@ class FixedEngine:
         if record and self._recorded.size < bins * self._u.size:
             self._recorded = np.zeros(bins * self._u.size, np.uint32)
         channels, height, width = network.input_shape
-        _kernel.run_steps(self._rows, self._u, self._v, self._a, self._bias, self._biased, self._awake, self._weights,
-                          indices, bins, channels, height * width, self._fired, self._fired_words,
-                          self._inputs, self._spikes, self._neuron_spikes, layer_spikes, operations, output, record,
-                          self._recorded, counts)
-        if network.shapes[-1][0] != network.classes:    # an output with planes counts in (y, x, c) order
+        _kernel.run_steps(
+            self._rows,
+            self._u,
+            self._v,
+            self._a,
+            self._bias,
+            self._biased,
+            self._awake,
+            self._weights,
+            indices,
+            bins,
+            channels,
+            height * width,
+            self._fired,
+            self._fired_words,
+            self._inputs,
+            self._spikes,
+            self._neuron_spikes,
+            layer_spikes,
+            operations,
+            output,
+            record,
+            self._recorded,
+            counts,
+        )
+        if network.shapes[-1][0] != network.classes:  # an output with planes counts in (y, x, c) order
             channels, height, width = network.shapes[-1]
             output = np.ascontiguousarray(output.reshape(height, width, channels).transpose(2, 0, 1)).ravel()
         steps = self._split(counts) if record else None
@@ -196,7 +237,7 @@ class FixedEngine:
         for step_counts in counts:
             layers: list[NDArray[np.uint32]] = []
             for count in step_counts[::-1]:
-                layers.append(np.sort(self._recorded[position:position + count]))
+                layers.append(np.sort(self._recorded[position : position + count]))
                 position += int(count)
             steps.append(layers[::-1])
         return steps
@@ -226,7 +267,7 @@ class FixedEngine:
             for own, given in ((self._u, layer_state.u), (self._v, layer_state.v), (self._a, raw)):
                 self._flat(own, index)[:] = given.transpose(1, 2, 0).ravel()
         self._registers = [dict(registers) for registers in state.registers]
-        self._awake[:] = 1      # a block that is at rest falls asleep again in its next step
+        self._awake[:] = 1  # a block that is at rest falls asleep again in its next step
         self._apply_registers()
 
     def reset(self) -> None:

@@ -65,11 +65,12 @@ class LavaEngine:
 
     def __init__(self, model: Model, backend: str, start_timeout_s: float, window_timeout_s: float) -> None:
         refused = refused_layers(model.network, backend)
-        if refused:     # said first, also where Lava is missing
+        if refused:  # said first, also where Lava is missing
             raise refused[0]
         if not lava_shim.has_lava():
-            raise BackendUnavailableError(f"back end '{backend}' needs Lava, which is not installed: "
-                                          f"{lava_shim.INSTALL_HINT}")
+            raise BackendUnavailableError(
+                f"back end '{backend}' needs Lava, which is not installed: {lava_shim.INSTALL_HINT}"
+            )
         self.backend = backend
         self._start_timeout_s = start_timeout_s
         self._window_timeout_s = window_timeout_s
@@ -84,8 +85,10 @@ class LavaEngine:
             raise refused[0]
         self.model = model
         shapes = (model.network.input_shape, *model.network.shapes)
-        self._fan_out = [layer.connection.fan_out(shape).ravel()
-                         for layer, shape in zip(model.network.layers, shapes[:-1], strict=True)]
+        self._fan_out = [
+            layer.connection.fan_out(shape).ravel()
+            for layer, shape in zip(model.network.layers, shapes[:-1], strict=True)
+        ]
         self._neuron_spikes = [np.zeros(shape, np.int64) for shape in model.network.shapes]
         self._registers = model_registers(model.network)
 
@@ -121,8 +124,12 @@ class LavaEngine:
             self._process = LavaProcess(self._start_timeout_s)
             self._build(state)
         except BackendUnavailableError as error:
-            needed = ("Lava" if self.backend == "lava" else "Intel's extension of Lava for Loihi hardware "
-                      f"({', '.join(lava_shim.LOIHI_EXTENSION)}) and a board")
+            needed = (
+                "Lava"
+                if self.backend == "lava"
+                else "Intel's extension of Lava for Loihi hardware "
+                f"({', '.join(lava_shim.LOIHI_EXTENSION)}) and a board"
+            )
             raise BackendUnavailableError(f"back end '{self.backend}' needs {needed}: {error}") from None
 
     def _worker(self) -> LavaProcess:
@@ -136,8 +143,10 @@ class LavaEngine:
         return self._worker().pid
 
     def _build(self, state: NetworkState) -> None:
-        self._worker().ask(("build", self.model.network, state.layers, state.registers, self.backend == "loihi"),
-                           self._window_timeout_s)
+        self._worker().ask(
+            ("build", self.model.network, state.layers, state.registers, self.backend == "loihi"),
+            self._window_timeout_s,
+        )
         self._registers = [dict(own) for own in state.registers]
 
     def run_window(self, indices: NDArray[np.uint32], bins: int, record: bool = False) -> WindowResult:

@@ -26,7 +26,7 @@ from .state import LayerState
 
 __all__ = ["LavaNetwork", "refused_layers"]
 
-CHUNK_STEPS = 16        # steps a run; the channels hold as many, so that nobody waits for anybody
+CHUNK_STEPS = 16  # steps a run; the channels hold as many, so that nobody waits for anybody
 CONV_FIELD_LIMIT = 127  # Lava keeps stride, padding and kernel size in eight signed bits
 
 
@@ -41,8 +41,10 @@ def refused_layers(network: Network, backend: str) -> list[UnsupportedLayerError
         elif isinstance(connection, Conv2d):
             largest = max(*connection.stride, *connection.padding, *connection.weight.shape[2:])
             if connection.weight_exp < 0:
-                reason = (f"weight_exp {connection.weight_exp} of a convolution is below 0, which Lava's fixed-point "
-                          "Conv ignores; use 0..7")
+                reason = (
+                    f"weight_exp {connection.weight_exp} of a convolution is below 0, which Lava's fixed-point "
+                    "Conv ignores; use 0..7"
+                )
             elif largest > CONV_FIELD_LIMIT:
                 reason = f"kernel, stride or padding {largest} is above {CONV_FIELD_LIMIT}, the width of Lava's field"
         elif not isinstance(connection, Dense):
@@ -57,7 +59,7 @@ class _Population:
     """The processes of one layer and the shapes on both sides."""
 
     shape: Shape
-    flat: bool      # Lava holds it as (n,) in our order, instead of (x, y, c)
+    flat: bool  # Lava holds it as (n,) in our order, instead of (x, y, c)
     connection: Any
     buffer: str
     lif: Any
@@ -89,9 +91,15 @@ class LavaNetwork:
         Given the processes that Lava started, as soon as they are there.
     """
 
-    def __init__(self, lava: SimpleNamespace, network: Network, state: tuple[LayerState, ...],
-                 registers: tuple[dict[str, int], ...], hardware: bool,
-                 on_start: Callable[[list[Any]], None]) -> None:
+    def __init__(
+        self,
+        lava: SimpleNamespace,
+        network: Network,
+        state: tuple[LayerState, ...],
+        registers: tuple[dict[str, int], ...],
+        hardware: bool,
+        on_start: Callable[[list[Any]], None],
+    ) -> None:
         self._lava = lava
         self._network = network
         self._initial = state
@@ -114,33 +122,49 @@ class LavaNetwork:
         self._last.create_runtime(run_cfg=configuration(select_tag="fixed_pt", exception_proc_model_map=chosen))
         on_start(list(self._last.runtime._messaging_infrastructure.actors))
 
-    def _layer(self, layer: Any, shape: Shape, out_shape: Shape, source: Any, source_flat: bool, state: LayerState,
-               registers: dict[str, int]) -> _Population:
+    def _layer(
+        self,
+        layer: Any,
+        shape: Shape,
+        out_shape: Shape,
+        source: Any,
+        source_flat: bool,
+        state: LayerState,
+        registers: dict[str, int],
+    ) -> _Population:
         lava, connection = self._lava, layer.connection
         flat = isinstance(connection, Dense)
         population = _Population(out_shape, flat, None, "a_buff" if flat else "a_buf", None, None)
         c, h, w = shape
         if isinstance(connection, Dense):
             weight = connection.weight.astype(np.int32)
-            if not source_flat:     # columns in the (x, y, c) order of the population before
+            if not source_flat:  # columns in the (x, y, c) order of the population before
                 weight = weight.reshape(-1, c, h, w).transpose(0, 3, 2, 1).reshape(weight.shape)
-            process = lava.Dense(weights=weight, weight_exp=connection.weight_exp, num_weight_bits=8,
-                                 sign_mode=lava.SignMode.MIXED)
+            process = lava.Dense(
+                weights=weight, weight_exp=connection.weight_exp, num_weight_bits=8, sign_mode=lava.SignMode.MIXED
+            )
             given = source if source_flat else source.reshape((c * h * w,))
         else:
             weight = connection.weight.astype(np.int32) << connection.weight_exp
             weight = np.ascontiguousarray(weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1))
-            process = lava.Conv(weight=weight, input_shape=(w, h, c), padding=connection.padding[::-1],
-                                stride=connection.stride[::-1])
+            process = lava.Conv(
+                weight=weight, input_shape=(w, h, c), padding=connection.padding[::-1], stride=connection.stride[::-1]
+            )
             given = source.reshape((w, h, c)) if source_flat else source
         given.connect(process.s_in)
         getattr(process, population.buffer).init = population.to_lava(state.a_buff)
         neuron = replace(layer.neuron, **registers)
         size = int(np.prod(out_shape))
-        lif = lava.LIF(shape=(size,) if flat else out_shape[::-1], du=neuron.du, dv=neuron.dv, vth=neuron.vth,
-                       u=population.to_lava(state.u), v=population.to_lava(state.v),
-                       bias_mant=population.to_lava(neuron.bias_mantissas(out_shape)).astype(np.int32),
-                       bias_exp=neuron.bias_exp)
+        lif = lava.LIF(
+            shape=(size,) if flat else out_shape[::-1],
+            du=neuron.du,
+            dv=neuron.dv,
+            vth=neuron.vth,
+            u=population.to_lava(state.u),
+            v=population.to_lava(state.v),
+            bias_mant=population.to_lava(neuron.bias_mantissas(out_shape)).astype(np.int32),
+            bias_exp=neuron.bias_exp,
+        )
         process.a_out.connect(lif.a_in)
         extractor = lava.Extractor(shape=lif.s_out.shape, buffer_size=CHUNK_STEPS)
         lif.s_out.connect(extractor.in_port)
@@ -160,7 +184,7 @@ class LavaNetwork:
             self._started = True
             for step in range(start, stop):
                 frame = np.zeros(cells)
-                frame[indices[bounds[step]:bounds[step + 1]] - np.uint32(step * cells)] = 1
+                frame[indices[bounds[step] : bounds[step + 1]] - np.uint32(step * cells)] = 1
                 if not self._input_flat:
                     frame = np.ascontiguousarray(frame.reshape(shape).transpose(2, 1, 0))
                 self._injector.send(frame)
@@ -169,8 +193,10 @@ class LavaNetwork:
         return steps
 
     def _receive(self) -> list[NDArray[np.uint32]]:
-        return [np.flatnonzero(population.from_lava(population.extractor.receive())).astype(np.uint32)
-                for population in self._populations]
+        return [
+            np.flatnonzero(population.from_lava(population.extractor.receive())).astype(np.uint32)
+            for population in self._populations
+        ]
 
     def state(self) -> tuple[LayerState, ...]:
         """Read u, v and a_buff out of the running processes."""
@@ -179,8 +205,11 @@ class LavaNetwork:
         layers = []
         for population in self._populations:
             variables = (population.lif.u, population.lif.v, getattr(population.connection, population.buffer))
-            layers.append(LayerState(*(
-                population.from_lava(np.asarray(variable.get())).astype(np.int32) for variable in variables)))
+            layers.append(
+                LayerState(
+                    *(population.from_lava(np.asarray(variable.get())).astype(np.int32) for variable in variables)
+                )
+            )
         return tuple(layers)
 
     def stop(self) -> None:

@@ -25,8 +25,8 @@ from .errors import BackendUnavailableError, EngineError
 __all__ = ["LavaProcess"]
 
 _LOG = logging.getLogger(__name__)
-_GRACE_S = 5.0      # what an orderly end, or the kernel's clean-up after SIGKILL, may take
-_POLL_S = 0.02      # between two looks at a process group that is ending; only on the way out
+_GRACE_S = 5.0  # what an orderly end, or the kernel's clean-up after SIGKILL, may take
+_POLL_S = 0.02  # between two looks at a process group that is ending; only on the way out
 
 
 class LavaProcess:
@@ -50,16 +50,20 @@ class LavaProcess:
         lifeline_read, lifeline_write = os.pipe()
         environment = dict(os.environ)
         root = str(Path(__file__).resolve().parents[2])
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [root, *filter(None, [environment.get("PYTHONPATH")])])
+        environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [environment.get("PYTHONPATH")])])
         # Lava forks one process a population: one thread each, or they fight for the cores
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             environment[name] = "1"
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "neuro_ros.snn.lava_worker", str(theirs.fileno()), str(lifeline_read)],
-                pass_fds=(theirs.fileno(), lifeline_read), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, start_new_session=True, env=environment)
+                pass_fds=(theirs.fileno(), lifeline_read),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=environment,
+            )
         except OSError as error:
             ours.close()
             os.close(lifeline_write)
@@ -118,7 +122,7 @@ class LavaProcess:
 
     def _fail(self, what: str) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_POLL_S)     # a worker that has just closed its end is about to exit
+            self._process.wait(_POLL_S)  # a worker that has just closed its end is about to exit
         code = self._process.poll()
         self.close(kill=True)
         ended = f" (exit status {code})" if code is not None else ""

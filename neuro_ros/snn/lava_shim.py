@@ -27,8 +27,10 @@ from numpy.typing import NDArray
 
 __all__ = ["INSTALL_HINT", "LOIHI_EXTENSION", "has_lava", "require_lava", "require_loihi"]
 
-INSTALL_HINT = ("pip install lava-nc==0.10.0 on Python 3.10; later: pip install --ignore-requires-python --no-deps "
-                "lava-nc==0.10.0, then scipy networkx asteval scikit-learn cloudpickle")
+INSTALL_HINT = (
+    "pip install lava-nc==0.10.0 on Python 3.10; later: pip install --ignore-requires-python --no-deps "
+    "lava-nc==0.10.0, then scipy networkx asteval scikit-learn cloudpickle"
+)
 # Neuro-core process models and their compiler come with Intel's extension, to members of its research community only.
 LOIHI_EXTENSION = ("lava.magma.core.model.nc.model", "lava.magma.compiler.subcompilers.nc")
 
@@ -37,7 +39,7 @@ def has_lava() -> bool:
     """Return whether Lava is installed, without importing it."""
     try:
         return importlib.util.find_spec("lava.magma") is not None
-    except ImportError:     # there is no package `lava`, or it is another one
+    except ImportError:  # there is no package `lava`, or it is another one
         return False
 
 

@@ -27,20 +27,20 @@ from .lava_network import LavaNetwork
 
 __all__ = ["main"]
 
-PR_SET_PDEATHSIG = 1    # <sys/prctl.h>
-EXIT_ACTOR_ENDED = 70    # EX_SOFTWARE of <sysexits.h>
+PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+EXIT_ACTOR_ENDED = 70  # EX_SOFTWARE of <sysexits.h>
 
 
 def _die_with_worker() -> None:
     """In a child that Lava forked: ask the kernel for SIGKILL when the worker ends."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() == 1:   # the worker ended before the request
+    if os.getppid() == 1:  # the worker ended before the request
         os._exit(1)
 
 
 def _watch(lifeline: int) -> None:
     """Wait until the parent is gone, then end the worker; the kernel ends its children."""
-    while os.read(lifeline, 1):     # nothing is ever written to it
+    while os.read(lifeline, 1):  # nothing is ever written to it
         pass
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -105,7 +105,7 @@ def main() -> int:
     """Serve requests until the parent closes the socket."""
     channel = Connection(int(sys.argv[1]))
     threading.Thread(target=_watch, args=(int(sys.argv[2]),), daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)    # Ctrl-C in a terminal is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the parent's to handle
     os.register_at_fork(after_in_child=_die_with_worker)
     try:
         worker = _Worker()
@@ -118,7 +118,7 @@ def main() -> int:
             request = channel.recv()
         except EOFError:
             worker.answer(("stop",))
-            os._exit(0)     # Lava has stopped and freed its memory; the interpreter's own end takes seconds with torch
+            os._exit(0)  # Lava has stopped and freed its memory; the interpreter's own end takes seconds with torch
         try:
             answer = ("done", worker.answer(request))
         except ImportError as error:

@@ -51,10 +51,14 @@ MODEL_VERSION = 1
 
 # Stated in every file, so that a reader of another project knows what the integers mean.
 WIDTHS = {
-    "weight": {"range": list(WEIGHT_RANGE), "step": 2}, "weight_exp": {"range": list(WEIGHT_EXP_RANGE)},
-    "du": {"bits": 12, "range": list(DECAY_RANGE)}, "dv": {"bits": 12, "range": list(DECAY_RANGE)},
-    "vth": {"bits": 17, "range": list(VTH_RANGE)}, "bias_mant": {"bits": 13, "range": list(BIAS_MANT_RANGE)},
-    "bias_exp": {"bits": 3, "range": list(BIAS_EXP_RANGE)}, "u": {"bits": 24, "overflow": "wraps"},
+    "weight": {"range": list(WEIGHT_RANGE), "step": 2},
+    "weight_exp": {"range": list(WEIGHT_EXP_RANGE)},
+    "du": {"bits": 12, "range": list(DECAY_RANGE)},
+    "dv": {"bits": 12, "range": list(DECAY_RANGE)},
+    "vth": {"bits": 17, "range": list(VTH_RANGE)},
+    "bias_mant": {"bits": 13, "range": list(BIAS_MANT_RANGE)},
+    "bias_exp": {"bits": 3, "range": list(BIAS_EXP_RANGE)},
+    "u": {"bits": 24, "overflow": "wraps"},
     "v": {"bits": 24, "overflow": "saturates"},
 }
 
@@ -94,8 +98,9 @@ class Model:
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
         if len(self.labels) != self.network.classes:
-            raise ModelError(f"{len(self.labels)} labels for {self.network.classes} output neurons; "
-                             "give one label a neuron")
+            raise ModelError(
+                f"{len(self.labels)} labels for {self.network.classes} output neurons; give one label a neuron"
+            )
         if len(set(self.labels)) != len(self.labels) or not all(isinstance(x, str) and x for x in self.labels):
             raise ModelError(f"labels {list(self.labels)} must be unique, non-empty strings")
         if not isinstance(self.bins, int) or not 1 <= self.bins <= 1024:
@@ -161,15 +166,19 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         raise ModelError(f"not a usable model file: {error}") from None
     version = head.get("version")
     if version != MODEL_VERSION:
-        raise ModelError(f"{path}: model format version {version!r}, this release reads version {MODEL_VERSION}; "
-                         "convert the file with the release that wrote it")
+        raise ModelError(
+            f"{path}: model format version {version!r}, this release reads version {MODEL_VERSION}; "
+            "convert the file with the release that wrote it"
+        )
     manifest = head.get("manifest")
     if not isinstance(manifest, dict):
         raise ModelError(f"{path}: the manifest is missing")
     expected = _digest(manifest, tensors)
     if head.get("digest") != expected:
-        raise ModelError(f"{path}: integrity digest is {head.get('digest')!r} but the content has {expected}; "
-                         "the file was changed after it was saved")
+        raise ModelError(
+            f"{path}: integrity digest is {head.get('digest')!r} but the content has {expected}; "
+            "the file was changed after it was saved"
+        )
     try:
         model = _from_manifest(manifest, tensors)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -177,8 +186,9 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     except (ModelError, NetworkError) as error:
         raise ModelError(f"{path}: {error}") from None
     if model.digest != expected:
-        raise ModelError(f"{path}: the manifest holds entries that this release does not know; "
-                         "refused rather than ignored")
+        raise ModelError(
+            f"{path}: the manifest holds entries that this release does not know; refused rather than ignored"
+        )
     return model
 
 
@@ -190,11 +200,14 @@ def _manifest(model: Model) -> dict[str, Any]:
         "window": {"length_ns": model.window_length_ns, "bins": model.bins},
         "labels": list(model.labels),
         "widths": WIDTHS,
-        "layers": [{
-            "name": layer.name,
-            "connection": {"kind": layer.connection.kind, **layer.connection.parameters()},
-            "neuron": {"kind": layer.neuron.kind, **layer.neuron.parameters()},
-        } for layer in model.network.layers],
+        "layers": [
+            {
+                "name": layer.name,
+                "connection": {"kind": layer.connection.kind, **layer.connection.parameters()},
+                "neuron": {"kind": layer.neuron.kind, **layer.neuron.parameters()},
+            }
+            for layer in model.network.layers
+        ],
         "record": model.record,
     }
 
@@ -227,7 +240,7 @@ def _from_manifest(manifest: dict[str, Any], tensors: dict[str, NDArray[Any]]) -
             if kind not in kinds:
                 raise ModelError(f"layer '{entry['name']}': unknown {part} kind {kind!r}; known are {', '.join(kinds)}")
             prefix = f"{entry['name']}.{part}."
-            own = {key[len(prefix):]: array for key, array in tensors.items() if key.startswith(prefix)}
+            own = {key[len(prefix) :]: array for key, array in tensors.items() if key.startswith(prefix)}
             try:
                 parts.append(kinds[kind](**parameters, **own))
             except NetworkError as error:
@@ -236,5 +249,6 @@ def _from_manifest(manifest: dict[str, Any], tensors: dict[str, NDArray[Any]]) -
     shape = manifest["input"]
     network = Network(tuple(layers), (shape["channels"], shape["height"], shape["width"]))
     window = manifest["window"]
-    return Model(network, tuple(manifest["labels"]), window["length_ns"], window["bins"], manifest["name"],
-                 manifest["record"])
+    return Model(
+        network, tuple(manifest["labels"]), window["length_ns"], window["bins"], manifest["name"], manifest["record"]
+    )

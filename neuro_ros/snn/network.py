@@ -56,15 +56,15 @@ __all__ = [
 
 Shape = tuple[int, int, int]
 
-WEIGHT_RANGE = (-256, 254)      # signed 9 bit with the lowest bit dropped: an 8 bit mixed-sign synapse
-WEIGHT_EXP_RANGE = (-7, 7)      # signed 4 bit register; -8 has no counterpart on Loihi 1
-DECAY_RANGE = (0, 4095)         # unsigned 12 bit
-VTH_RANGE = (0, 131071)         # unsigned 17 bit
+WEIGHT_RANGE = (-256, 254)  # signed 9 bit with the lowest bit dropped: an 8 bit mixed-sign synapse
+WEIGHT_EXP_RANGE = (-7, 7)  # signed 4 bit register; -8 has no counterpart on Loihi 1
+DECAY_RANGE = (0, 4095)  # unsigned 12 bit
+VTH_RANGE = (0, 131071)  # unsigned 17 bit
 BIAS_MANT_RANGE = (-4096, 4095)  # signed 13 bit
-BIAS_EXP_RANGE = (0, 7)         # unsigned 3 bit
-ACTIVATION_SHIFT = 6            # synaptic input and threshold are aligned to the top of the 24 bit state
-ACCUMULATOR_LIMIT = 1 << 24     # beyond it one subtraction no longer brings u back into 24 bits
-MAX_CELLS = 1 << 20             # of one population; keeps every flat index well inside 32 bits
+BIAS_EXP_RANGE = (0, 7)  # unsigned 3 bit
+ACTIVATION_SHIFT = 6  # synaptic input and threshold are aligned to the top of the 24 bit state
+ACCUMULATOR_LIMIT = 1 << 24  # beyond it one subtraction no longer brings u back into 24 bits
+MAX_CELLS = 1 << 20  # of one population; keeps every flat index well inside 32 bits
 
 
 def _check_range(what: str, value: int, limits: tuple[int, int]) -> None:
@@ -95,8 +95,10 @@ def _effective_weights(value: Any, ndim: int) -> NDArray[np.int16]:
     weight = _frozen_array("weight", value, ndim, np.int16, WEIGHT_RANGE)
     odd = int(np.count_nonzero(weight & 1))
     if odd:
-        raise NetworkError(f"weight has {odd} odd values of {weight.size}; the 8 bit mixed-sign grid is even, "
-                           "round with neuro_ros.snn.quantisation.quantise_weights")
+        raise NetworkError(
+            f"weight has {odd} odd values of {weight.size}; the 8 bit mixed-sign grid is even, "
+            "round with neuro_ros.snn.quantisation.quantise_weights"
+        )
     return weight
 
 
@@ -223,8 +225,9 @@ class Conv2d:
         height = (input_shape[1] + 2 * self.padding[0] - k_y) // self.stride[0] + 1
         width = (input_shape[2] + 2 * self.padding[1] - k_x) // self.stride[1] + 1
         if height < 1 or width < 1:
-            raise NetworkError(f"kernel {k_y}x{k_x} is larger than the padded input {input_shape}; "
-                               "use a smaller kernel")
+            raise NetworkError(
+                f"kernel {k_y}x{k_x} is larger than the padded input {input_shape}; use a smaller kernel"
+            )
         return c_out, height, width
 
     def worst_case(self) -> int:
@@ -240,7 +243,7 @@ class Conv2d:
             taps = np.zeros(extent, np.int64)
             for target in range(targets):
                 start = target * self.stride[axis] - self.padding[axis]
-                taps[max(start, 0):max(start + self.weight.shape[2 + axis], 0)] += 1
+                taps[max(start, 0) : max(start + self.weight.shape[2 + axis], 0)] += 1
             reached.append(taps)
         plane = self.weight.shape[0] * np.multiply.outer(*reached)
         return np.broadcast_to(plane, input_shape).copy()
@@ -285,8 +288,9 @@ class Lif:
         mantissa = np.asarray(self.bias_mant)
         if mantissa.ndim not in (0, 1, 3):
             raise NetworkError(f"bias_mant has shape {mantissa.shape}; give a scalar, (channels,) or (c, h, w)")
-        object.__setattr__(self, "bias_mant",
-                           _frozen_array("bias_mant", mantissa, mantissa.ndim, np.int16, BIAS_MANT_RANGE))
+        object.__setattr__(
+            self, "bias_mant", _frozen_array("bias_mant", mantissa, mantissa.ndim, np.int16, BIAS_MANT_RANGE)
+        )
         for name in ("du", "dv", "vth", "bias_exp"):
             object.__setattr__(self, name, int(getattr(self, name)))
 
@@ -377,7 +381,8 @@ class Network:
                 raise NetworkError(
                     f"layer '{layer.name}': the worst-case accumulator fan-in x max|w| << weight_exp << 6 is {worst}, "
                     f"{worst - ACCUMULATOR_LIMIT} above 2^24 = {ACCUMULATOR_LIMIT}; "
-                    "lower max|w|, weight_exp or the fan-in")
+                    "lower max|w|, weight_exp or the fan-in"
+                )
             shapes.append(shape)
         object.__setattr__(self, "shapes", tuple(shapes))
 
@@ -385,8 +390,9 @@ class Network:
     def _check_cells(what: str, shape: Shape) -> None:
         cells = shape[0] * shape[1] * shape[2]
         if cells > MAX_CELLS:
-            raise NetworkError(f"{what}: shape {shape} has {cells} cells, the limit is {MAX_CELLS}; "
-                               "use a larger stride")
+            raise NetworkError(
+                f"{what}: shape {shape} has {cells} cells, the limit is {MAX_CELLS}; use a larger stride"
+            )
 
     @property
     def depth(self) -> int:
@@ -409,8 +415,15 @@ class Network:
         """Return what decides whether a state fits: input shape, names, kinds and population shapes."""
         return {
             "input_shape": list(self.input_shape),
-            "layers": [{"name": layer.name, "connection": layer.connection.kind, "neuron": layer.neuron.kind,
-                        "shape": list(shape)} for layer, shape in zip(self.layers, self.shapes, strict=True)],
+            "layers": [
+                {
+                    "name": layer.name,
+                    "connection": layer.connection.kind,
+                    "neuron": layer.neuron.kind,
+                    "shape": list(shape),
+                }
+                for layer, shape in zip(self.layers, self.shapes, strict=True)
+            ],
         }
 
     def topology_digest(self) -> str:

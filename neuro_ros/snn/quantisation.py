@@ -34,11 +34,21 @@ from .network import (
 )
 
 __all__ = [
-    "QuantisedBias", "QuantisedValue", "QuantisedWeights", "choose_scale", "du_from_tau", "dv_from_tau",
-    "largest_weight", "quantise_bias", "quantise_threshold", "quantise_weights", "tau_from_du", "tau_from_dv",
+    "QuantisedBias",
+    "QuantisedValue",
+    "QuantisedWeights",
+    "choose_scale",
+    "du_from_tau",
+    "dv_from_tau",
+    "largest_weight",
+    "quantise_bias",
+    "quantise_threshold",
+    "quantise_weights",
+    "tau_from_du",
+    "tau_from_dv",
 ]
 
-_UNITY = 4096   # decays are 12 bit fractions
+_UNITY = 4096  # decays are 12 bit fractions
 
 
 @dataclass(frozen=True)
@@ -159,8 +169,10 @@ def largest_weight(fan_in: int, weight_exp: int = 0) -> int:
     scaled = bound >> weight_exp if weight_exp >= 0 else bound << -weight_exp
     largest = min(scaled // fan_in, -WEIGHT_RANGE[0]) & ~1
     if largest < 2:
-        raise NetworkError(f"a fan-in of {fan_in} with weight_exp {weight_exp} exceeds the accumulator "
-                           "with any weight; lower one of them")
+        raise NetworkError(
+            f"a fan-in of {fan_in} with weight_exp {weight_exp} exceeds the accumulator "
+            "with any weight; lower one of them"
+        )
     return largest
 
 
@@ -207,8 +219,13 @@ def quantise_weights(weight: NDArray[Any], scale: float) -> QuantisedWeights:
     limited = np.clip(grid, *WEIGHT_RANGE)
     integers = limited.astype(np.int16)
     error = float(np.abs(integers / scale - values).max(initial=0.0))
-    return QuantisedWeights(integers, scale, int(np.count_nonzero((integers == 0) & (values != 0.0))),
-                            int(np.count_nonzero(limited != grid)), error)
+    return QuantisedWeights(
+        integers,
+        scale,
+        int(np.count_nonzero((integers == 0) & (values != 0.0))),
+        int(np.count_nonzero(limited != grid)),
+        error,
+    )
 
 
 def quantise_threshold(v_threshold: float, scale: float, weight_exp: int = 0) -> QuantisedValue:
@@ -242,8 +259,9 @@ def quantise_bias(bias: NDArray[Any], scale: float, weight_exp: int = 0) -> Quan
     wanted = _finite("bias", bias) * (scale * 2.0**weight_exp * (1 << ACTIVATION_SHIFT))
     mantissa = np.rint(wanted)
     exponent = BIAS_EXP_RANGE[0]
-    while exponent < BIAS_EXP_RANGE[1] and (mantissa.size and (
-            mantissa.min() < BIAS_MANT_RANGE[0] or mantissa.max() > BIAS_MANT_RANGE[1])):
+    while exponent < BIAS_EXP_RANGE[1] and (
+        mantissa.size and (mantissa.min() < BIAS_MANT_RANGE[0] or mantissa.max() > BIAS_MANT_RANGE[1])
+    ):
         exponent += 1
         mantissa = np.rint(wanted / (1 << exponent))
     limited = np.clip(mantissa, *BIAS_MANT_RANGE)

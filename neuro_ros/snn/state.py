@@ -31,9 +31,9 @@ __all__ = ["STATE_FORMAT", "STATE_VERSION", "LayerState", "NetworkState", "load_
 
 STATE_FORMAT = "neuro_ros.state"
 STATE_VERSION = 1
-U_LIMIT = 1 << 23               # u lies in (-2^23, 2^23]
-V_LIMIT = (1 << 23) - 1         # v lies in -V_LIMIT..V_LIMIT
-A_LIMIT = 1 << 18               # the accumulator bound 2^24, before the shift by 6
+U_LIMIT = 1 << 23  # u lies in (-2^23, 2^23]
+V_LIMIT = (1 << 23) - 1  # v lies in -V_LIMIT..V_LIMIT
+A_LIMIT = 1 << 18  # the accumulator bound 2^24, before the shift by 6
 REGISTERS = ("du", "dv", "vth", "bias_exp")
 
 
@@ -89,40 +89,57 @@ class NetworkState:
         return cls.of(model, layers)
 
     @classmethod
-    def of(cls, model: Model, layers: tuple[LayerState, ...],
-           registers: tuple[dict[str, int], ...] = ()) -> NetworkState:
+    def of(
+        cls, model: Model, layers: tuple[LayerState, ...], registers: tuple[dict[str, int], ...] = ()
+    ) -> NetworkState:
         """Return a state of `model` with these arrays and registers in force."""
         registers = registers or tuple(model_registers(model.network))
-        return cls(layers, registers, model.digest, model.model_id, model.network.topology_digest(),
-                   topology=model.network.topology())
+        return cls(
+            layers,
+            registers,
+            model.digest,
+            model.model_id,
+            model.network.topology_digest(),
+            topology=model.network.topology(),
+        )
 
-    def labelled(self, stream_id: str, sequence: int, sensor_end_ns: int, epoch: int = -1,
-                 evidence: tuple[float, ...] = ()) -> NetworkState:
+    def labelled(
+        self, stream_id: str, sequence: int, sensor_end_ns: int, epoch: int = -1, evidence: tuple[float, ...] = ()
+    ) -> NetworkState:
         """Return the same state, labelled with the stream, the last window and the evidence for a decision."""
-        return replace(self, stream_id=stream_id, sequence=sequence, sensor_end_ns=sensor_end_ns, epoch=epoch,
-                       evidence=evidence)
+        return replace(
+            self, stream_id=stream_id, sequence=sequence, sensor_end_ns=sensor_end_ns, epoch=epoch, evidence=evidence
+        )
 
     def check(self, model: Model) -> None:
         """Raise `StateError` naming what differs unless this state belongs to `model`."""
         if self.model_digest != model.digest:
-            raise StateError(f"the state belongs to model {self.model_id or '?'}, not to {model.model_id}; "
-                             "load it with its own model or start at rest")
+            raise StateError(
+                f"the state belongs to model {self.model_id or '?'}, not to {model.model_id}; "
+                "load it with its own model or start at rest"
+            )
         if self.topology_digest != model.network.topology_digest():
             raise StateError(f"the state has another topology than model {model.model_id}")
         if len(self.layers) != len(model.network.layers) or len(self.registers) != len(self.layers):
-            raise StateError(f"the state has {len(self.layers)} layers and {len(self.registers)} register sets, "
-                             f"the model {len(model.network.layers)}")
+            raise StateError(
+                f"the state has {len(self.layers)} layers and {len(self.registers)} register sets, "
+                f"the model {len(model.network.layers)}"
+            )
         limits_of = {"u": (-U_LIMIT + 1, U_LIMIT), "v": (-V_LIMIT, V_LIMIT), "a_buff": (-A_LIMIT, A_LIMIT)}
-        for layer, shape, state, registers in zip(model.network.layers, model.network.shapes, self.layers,
-                                                  self.registers, strict=True):
+        for layer, shape, state, registers in zip(
+            model.network.layers, model.network.shapes, self.layers, self.registers, strict=True
+        ):
             for name, limits in limits_of.items():
                 array = getattr(state, name)
                 if array.dtype != np.int32 or array.shape != shape:
-                    raise StateError(f"layer '{layer.name}': {name} is {array.dtype} {array.shape}, "
-                                     f"int32 {shape} is needed")
+                    raise StateError(
+                        f"layer '{layer.name}': {name} is {array.dtype} {array.shape}, int32 {shape} is needed"
+                    )
                 if array.size and not limits[0] <= int(array.min()) <= int(array.max()) <= limits[1]:
-                    raise StateError(f"layer '{layer.name}': {name} spans {array.min()}..{array.max()}, "
-                                     f"outside {limits[0]}..{limits[1]}")
+                    raise StateError(
+                        f"layer '{layer.name}': {name} spans {array.min()}..{array.max()}, "
+                        f"outside {limits[0]}..{limits[1]}"
+                    )
             if sorted(registers) != sorted(REGISTERS):
                 raise StateError(f"layer '{layer.name}': registers {sorted(registers)}, {sorted(REGISTERS)} are needed")
             try:
@@ -137,10 +154,19 @@ def model_registers(network: Network) -> list[dict[str, int]]:
 
 
 def _manifest(state: NetworkState) -> dict[str, Any]:
-    return {"model_digest": state.model_digest, "model_id": state.model_id, "topology_digest": state.topology_digest,
-            "topology": state.topology, "stream_id": state.stream_id, "sequence": state.sequence,
-            "sensor_end_ns": state.sensor_end_ns, "epoch": state.epoch, "evidence": list(state.evidence),
-            "registers": list(state.registers), "widths": {"u": 24, "v": 24, "a_buff": 19}}
+    return {
+        "model_digest": state.model_digest,
+        "model_id": state.model_id,
+        "topology_digest": state.topology_digest,
+        "topology": state.topology,
+        "stream_id": state.stream_id,
+        "sequence": state.sequence,
+        "sensor_end_ns": state.sensor_end_ns,
+        "epoch": state.epoch,
+        "evidence": list(state.evidence),
+        "registers": list(state.registers),
+        "widths": {"u": 24, "v": 24, "a_buff": 19},
+    }
 
 
 def _digest(manifest: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> str:
@@ -162,13 +188,17 @@ def save_state(state: NetworkState, path: str | os.PathLike[str]) -> str:
     names = [layer["name"] for layer in state.topology.get("layers", [])]
     if len(names) != len(state.layers):
         raise StateError(f"the state has {len(state.layers)} layers and a topology of {len(names)}")
-    tensors = {f"{part}.{name}": getattr(layer, part)
-               for name, layer in zip(names, state.layers, strict=True) for part in ("u", "v", "a_buff")}
+    tensors = {
+        f"{part}.{name}": getattr(layer, part)
+        for name, layer in zip(names, state.layers, strict=True)
+        for part in ("u", "v", "a_buff")
+    }
     manifest = _manifest(state)
     digest = _digest(manifest, tensors)
     try:
-        container.write(Path(path), STATE_FORMAT,
-                        {"version": STATE_VERSION, "digest": digest, "manifest": manifest}, tensors)
+        container.write(
+            Path(path), STATE_FORMAT, {"version": STATE_VERSION, "digest": digest, "manifest": manifest}, tensors
+        )
     except container.ContainerError as error:
         raise StateError(str(error)) from None
     return digest
@@ -194,15 +224,28 @@ def load_state(path: str | os.PathLike[str], model: Model | None = None) -> Netw
         raise StateError(f"{path}: the manifest is missing")
     expected = _digest(manifest, tensors)
     if head.get("digest") != expected:
-        raise StateError(f"{path}: integrity digest is {head.get('digest')!r} but the content has {expected!r}; "
-                         "the file was changed after it was saved")
+        raise StateError(
+            f"{path}: integrity digest is {head.get('digest')!r} but the content has {expected!r}; "
+            "the file was changed after it was saved"
+        )
     try:
-        layers = tuple(LayerState(*(tensors[f"{part}.{layer['name']}"] for part in ("u", "v", "a_buff")))
-                       for layer in manifest["topology"]["layers"])
-        state = NetworkState(layers, tuple(manifest["registers"]), manifest["model_digest"], manifest["model_id"],
-                             manifest["topology_digest"], manifest["stream_id"], manifest["sequence"],
-                             manifest["sensor_end_ns"], manifest["topology"], manifest["epoch"],
-                             tuple(manifest["evidence"]))
+        layers = tuple(
+            LayerState(*(tensors[f"{part}.{layer['name']}"] for part in ("u", "v", "a_buff")))
+            for layer in manifest["topology"]["layers"]
+        )
+        state = NetworkState(
+            layers,
+            tuple(manifest["registers"]),
+            manifest["model_digest"],
+            manifest["model_id"],
+            manifest["topology_digest"],
+            manifest["stream_id"],
+            manifest["sequence"],
+            manifest["sensor_end_ns"],
+            manifest["topology"],
+            manifest["epoch"],
+            tuple(manifest["evidence"]),
+        )
     except (KeyError, TypeError) as error:
         raise StateError(f"{path}: the manifest does not describe a state: {error!r}") from None
     if model is not None:

@@ -71,17 +71,20 @@ def main(args: argparse.Namespace) -> int:
             for engine in engines.values():
                 engine.close()
     mismatches = sum(int(counts.sum()) for counts in (*spikes.values(), *states.values()))
-    emit(args, {
-        "mismatches": mismatches,
-        "compared": [_REFERENCE, *engines],
-        "spike_mismatches_per_layer": {name: _by_layer(model, counts) for name, counts in spikes.items()},
-        "state_mismatches_per_layer": {name: _by_layer(model, counts) for name, counts in states.items()},
-        "refused": refused,
-        "unavailable": unavailable,
-        "windows": windows,
-        "steps": steps,
-        "model_id": model.model_id,
-    })
+    emit(
+        args,
+        {
+            "mismatches": mismatches,
+            "compared": [_REFERENCE, *engines],
+            "spike_mismatches_per_layer": {name: _by_layer(model, counts) for name, counts in spikes.items()},
+            "state_mismatches_per_layer": {name: _by_layer(model, counts) for name, counts in states.items()},
+            "refused": refused,
+            "unavailable": unavailable,
+            "windows": windows,
+            "steps": steps,
+            "model_id": model.model_id,
+        },
+    )
     return 1 if mismatches else 0
 
 
@@ -106,6 +109,10 @@ def _differing_spikes(expected: WindowResult, got: WindowResult) -> np.ndarray:
 
 def _differing_states(reference: Engine, engine: Engine) -> np.ndarray:
     """Return per layer the values of u, v and a_buff that differ after the last step."""
-    return np.array([
-        sum(int(np.count_nonzero(getattr(own, part) != getattr(other, part))) for part in _STATE_PARTS)
-        for own, other in zip(reference.state().layers, engine.state().layers, strict=True)], np.int64)
+    return np.array(
+        [
+            sum(int(np.count_nonzero(getattr(own, part) != getattr(other, part))) for part in _STATE_PARTS)
+            for own, other in zip(reference.state().layers, engine.state().layers, strict=True)
+        ],
+        np.int64,
+    )

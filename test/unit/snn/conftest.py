@@ -48,7 +48,8 @@ class Reference:
                                 x = ox * connection.stride[1] - connection.padding[1] + kx
                                 if 0 <= y < h_in and 0 <= x < w_in:
                                     targets[(c * h_in + y) * w_in + x].append(
-                                        ((o * h_out + oy) * w_out + ox, weight[o][c][ky][kx]))
+                                        ((o * h_out + oy) * w_out + ox, weight[o][c][ky][kx])
+                                    )
         return targets
 
     @staticmethod
@@ -61,9 +62,14 @@ class Reference:
         fired = []
         for index, layer in enumerate(self.layers):
             neuron = layer.neuron
-            mantissa = np.broadcast_to(
-                neuron.bias_mant[:, None, None] if neuron.bias_mant.ndim == 1 else neuron.bias_mant,
-                self.shapes[index + 1]).ravel().tolist()
+            mantissa = (
+                np.broadcast_to(
+                    neuron.bias_mant[:, None, None] if neuron.bias_mant.ndim == 1 else neuron.bias_mant,
+                    self.shapes[index + 1],
+                )
+                .ravel()
+                .tolist()
+            )
             spikes = []
             for i in range(len(self.u[index])):
                 u = self._decay(self.u[index][i], 4096 - (neuron.du + 1)) + self.a[index][i] * 64
@@ -94,13 +100,16 @@ class Reference:
     def run(self, indices, bins):
         """Run a window of flat (bin, c, y, x) indices; return steps[step][layer]."""
         cells = int(np.prod(self.shapes[0]))
-        return [self.step([int(i) - step * cells for i in indices if step * cells <= i < (step + 1) * cells])
-                for step in range(bins)]
+        return [
+            self.step([int(i) - step * cells for i in indices if step * cells <= i < (step + 1) * cells])
+            for step in range(bins)
+        ]
 
     def arrays(self, index):
         """Return u, v, a_buff of a layer as int64 (c, h, w)."""
-        return tuple(np.array(part[index], np.int64).reshape(self.shapes[index + 1])
-                     for part in (self.u, self.v, self.a))
+        return tuple(
+            np.array(part[index], np.int64).reshape(self.shapes[index + 1]) for part in (self.u, self.v, self.a)
+        )
 
 
 def _draw_lif(draw, shape, exotic):
@@ -129,7 +138,7 @@ def _draw_weights(draw, shape, fan_in, exponent, extreme):
         return np.zeros(shape, np.int16)
     low, high = (0 if sign == "excitatory" else -limit), (0 if sign == "inhibitory" else limit)
     weight = rng.integers(low, high + 1, shape)
-    if extreme:     # all of one column at one end, so that sums reach the accumulator bound
+    if extreme:  # all of one column at one end, so that sums reach the accumulator bound
         weight = np.where(rng.random(shape) < 0.5, low, high) if rng.random() < 0.5 else np.full(shape, high or low)
     return (weight * 2).astype(np.int16)
 
@@ -146,8 +155,10 @@ def models(draw, kinds=("dense", "conv2d"), negative_conv_exp=True, max_layers=3
         if kind == "conv2d":
             k_y = draw(st.integers(1, min(4, shape[1] + 2)))
             k_x = draw(st.integers(1, min(4, shape[2] + 2)))
-            padding = tuple(max(draw(st.integers(0, 2)), -(-(kernel - extent) // 2))
-                            for kernel, extent in ((k_y, shape[1]), (k_x, shape[2])))
+            padding = tuple(
+                max(draw(st.integers(0, 2)), -(-(kernel - extent) // 2))
+                for kernel, extent in ((k_y, shape[1]), (k_x, shape[2]))
+            )
             weight_shape = (draw(st.integers(1, 5)), shape[0], k_y, k_x)
             fan_in = int(np.prod(weight_shape[1:]))
         else:

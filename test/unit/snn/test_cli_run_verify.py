@@ -26,10 +26,13 @@ def model():
     def weights(*shape):
         return (rng.integers(-40, 60, shape) * 2).astype(np.int16)
 
-    network = Network([
-        Layer("conv", Conv2d(weights(4, 2, 3, 3), 2, 1), Lif(900, 300, 200)),
-        Layer("out", Dense(weights(3, 4 * 16 * 16)), Lif(900, 300, 500)),
-    ], (2, 32, 32))
+    network = Network(
+        [
+            Layer("conv", Conv2d(weights(4, 2, 3, 3), 2, 1), Lif(900, 300, 200)),
+            Layer("out", Dense(weights(3, 4 * 16 * 16)), Lif(900, 300, 500)),
+        ],
+        (2, 32, 32),
+    )
     return Model(network, ("left", "right", "other"))
 
 
@@ -51,8 +54,13 @@ def run_json(capsys, *arguments, expect=0):
 def test_run_accounts_for_every_event_and_digests_every_spike(capsys, model, model_file, recording):
     result = run_json(capsys, "run", model_file, recording)
     with open_recording(recording) as opened:
-        windower = Windower(model.window_length_ns, model.bins, Geometry.fit(opened.width, opened.height, 32, 32),
-                            opened.width, opened.height)
+        windower = Windower(
+            model.window_length_ns,
+            model.bins,
+            Geometry.fit(opened.width, opened.height, 32, 32),
+            opened.width,
+            opened.height,
+        )
         windows = [window for batch in opened.batches() for window in windower.push(batch)] + windower.flush()
     events = result["events_binned"] + result["events_filtered"] + result["events_dropped"]
     assert result["events_in"] == events == windower.counters.events_in
@@ -61,7 +69,7 @@ def test_run_accounts_for_every_event_and_digests_every_spike(capsys, model, mod
     fixed = create_engine(model)
     digest, counts = hashlib.sha256(), np.zeros(2, int)
     feeds = [(active_indices(window.bitmap, window.cells), window.bins) for window in windows]
-    for indices, bins in [*feeds, (np.zeros(0, np.uint32), 2)]:     # zero bins: one a connection
+    for indices, bins in [*feeds, (np.zeros(0, np.uint32), 2)]:  # zero bins: one a connection
         for step in fixed.run_window(indices, bins, record=True).steps:
             for layer, spikes in enumerate(step):
                 digest.update(np.uint32(len(spikes)).tobytes() + spikes.astype("<u4").tobytes())
@@ -88,15 +96,24 @@ def test_back_ends_give_one_digest_and_verify_agrees(capsys, model_file):
 
 def test_verify_lists_refused_layers_and_counts_mismatches(capsys, tmp_path, monkeypatch):
     conv = Conv2d(np.full((2, 2, 3, 3), 20, np.int16), 4, weight_exp=-1)
-    shifted = Model(Network([Layer("shifted", conv, Lif(500, 500, 20)),
-                             Layer("out", Dense(np.full((2, 128), 8, np.int16)), Lif(500, 500, 20))], (2, 32, 32)),
-                    ("a", "b"))
+    shifted = Model(
+        Network(
+            [
+                Layer("shifted", conv, Lif(500, 500, 20)),
+                Layer("out", Dense(np.full((2, 128), 8, np.int16)), Lif(500, 500, 20)),
+            ],
+            (2, 32, 32),
+        ),
+        ("a", "b"),
+    )
     path = tmp_path / "shifted.safetensors"
     save_model(shifted, path)
     result = run_json(capsys, "verify", path, AEDAT4)
     assert result["mismatches"] == 0
     assert [(entry["backend"], entry["layer"]) for entry in result["refused"]] == [
-        ("lava", "shifted"), ("loihi", "shifted")]
+        ("lava", "shifted"),
+        ("loihi", "shifted"),
+    ]
 
     def off_by_one(model):
         other = create_engine(model)
@@ -112,13 +129,16 @@ def test_verify_lists_refused_layers_and_counts_mismatches(capsys, tmp_path, mon
     assert result["spike_mismatches_per_layer"]["odd"]["out"] > 0
 
 
-@pytest.mark.parametrize(("arguments", "text"), [
-    (("run", "missing.safetensors", AEDAT4), "No such file"),
-    (("run", AEDAT4, AEDAT4), "not a usable model file"),
-    (("run", "MODEL", "missing.raw"), "missing.raw"),
-    (("run", "MODEL", __file__), ""),
-    (("verify", "MODEL", "missing.raw"), "missing.raw"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("run", "missing.safetensors", AEDAT4), "No such file"),
+        (("run", AEDAT4, AEDAT4), "not a usable model file"),
+        (("run", "MODEL", "missing.raw"), "missing.raw"),
+        (("run", "MODEL", __file__), ""),
+        (("verify", "MODEL", "missing.raw"), "missing.raw"),
+    ],
+)
 def test_unreadable_input_is_one_line_and_exit_2(capsys, model_file, arguments, text):
     status = main([str(model_file) if argument == "MODEL" else str(argument) for argument in arguments])
     captured = capsys.readouterr()

@@ -42,7 +42,7 @@ def test_equals_reference_in_every_step(reference, draw_models, draw_windows, co
         engine, simulator = create_engine(model), reference(model)
         for indices, bins in data.draw(draw_windows(model)):
             cells = model.cells
-            for step in range(bins):    # one step a call, so that u, v and a_buff are compared after every step
+            for step in range(bins):  # one step a call, so that u, v and a_buff are compared after every step
                 own = indices[(indices >= step * cells) & (indices < (step + 1) * cells)] - np.uint32(step * cells)
                 result = engine.run_window(own, 1, record=True)
                 assert_same_steps(result.steps, [simulator.step(own.tolist())])
@@ -68,8 +68,11 @@ def test_windows_equal_single_steps_and_count_right(reference, draw_models, draw
             for index, before in enumerate([None, *range(len(totals) - 1)]):
                 for step in range(bins):
                     cells = model.cells
-                    sources = (result.steps[step][before] if before is not None else
-                               [i - step * cells for i in indices if step * cells <= i < (step + 1) * cells])
+                    sources = (
+                        result.steps[step][before]
+                        if before is not None
+                        else [i - step * cells for i in indices if step * cells <= i < (step + 1) * cells]
+                    )
                     operations[index] += sum(len(simulator.synapses[index][int(s)]) for s in sources)
             assert_same_steps(result.steps, simulator.run(indices, bins))
             assert result.layer_synaptic_ops.tolist() == operations
@@ -156,8 +159,10 @@ def test_registers_change_between_windows(reference):
     assert engine.state().registers[0]["du"] == 3000
 
 
-@pytest.mark.parametrize(("indices", "bins", "text"), [
-    ([3], 2, "outside 2 bins"), ([1, 0], 2, "ascending"), ([0, 0], 2, "ascending"), ([0], 0, "bins is 0")])
+@pytest.mark.parametrize(
+    ("indices", "bins", "text"),
+    [([3], 2, "outside 2 bins"), ([1, 0], 2, "ascending"), ([0, 0], 2, "ascending"), ([0], 0, "bins is 0")],
+)
 def test_refuses_bad_windows(indices, bins, text):
     engine = create_engine(single())
     with pytest.raises(EngineError, match=text):

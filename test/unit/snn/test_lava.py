@@ -62,12 +62,19 @@ def engine():
 
 @pytest.mark.parametrize("kinds", [("dense",), ("conv2d",), ("dense", "conv2d")], ids="-".join)
 def test_random_networks_agree_in_spikes_and_state_each_step(
-        engine, kinds, counts, reference, draw_models, draw_windows):
+    engine, kinds, counts, reference, draw_models, draw_windows
+):
     examples = counts(f"networks against Lava, {'-'.join(kinds)}", reduced=5, full=100)
     seen = {"networks": 0, "wraps": 0, "saturations": 0, "spikes": 0}
 
-    @settings(max_examples=examples, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
-              suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     @given(data=st.data())
     def check(data):
         model = data.draw(draw_models(kinds, negative_conv_exp=False))
@@ -93,11 +100,14 @@ def extreme_model():
     weight[1] = -128
     conv = np.full((2, 1, 2, 2), -256, np.int16)
     conv[0] = 254
-    network = Network([
-        Layer("conv", Conv2d(conv, 1, 0, 7), Lif(3, 2, 100, np.array([5, -7]), 3)),
-        Layer("dense", Dense(np.tile(weight, (1, 2))[:, :32], 6), Lif(0, 0, 131071)),
-        Layer("inhibited", Dense(np.full((2, 3), -256, np.int16), 7), Lif(4095, 1, 0, 4095, 7)),
-    ], (1, 5, 5))
+    network = Network(
+        [
+            Layer("conv", Conv2d(conv, 1, 0, 7), Lif(3, 2, 100, np.array([5, -7]), 3)),
+            Layer("dense", Dense(np.tile(weight, (1, 2))[:, :32], 6), Lif(0, 0, 131071)),
+            Layer("inhibited", Dense(np.full((2, 3), -256, np.int16), 7), Lif(4095, 1, 0, 4095, 7)),
+        ],
+        (1, 5, 5),
+    )
     return Model(network, ["a", "b"])
 
 
@@ -116,7 +126,7 @@ def test_wrap_and_saturation_agree(engine, reference):
 def test_state_carries_over_windows_and_between_back_ends(engine):
     model = extreme_model()
     rng = np.random.default_rng(6)
-    windows = [np.flatnonzero(rng.random(20 * 25) < 0.4).astype(np.uint32) for _ in range(4)]   # longer than one chunk
+    windows = [np.flatnonzero(rng.random(20 * 25) < 0.4).astype(np.uint32) for _ in range(4)]  # longer than one chunk
     straight = create_engine(model)
     expected = [straight.run_window(indices, 20, record=True) for indices in windows]
     lava, fixed = rebuilt(engine, model), create_engine(model)
@@ -155,7 +165,7 @@ def process_group(pid):
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
-        except OSError:     # ended meanwhile
+        except OSError:  # ended meanwhile
             continue
         if int(fields[2]) == pid and fields[0] != "Z":
             found.append(int(folder.name))
@@ -168,7 +178,7 @@ def shared_memory(pid):
     for member in process_group(pid):
         try:
             maps = (Path("/proc") / str(member) / "maps").read_text()
-        except OSError:     # ended meanwhile
+        except OSError:  # ended meanwhile
             continue
         found |= {Path(line.split()[5]) for line in maps.splitlines() if "/dev/shm/psm_" in line}
     return found
@@ -220,8 +230,9 @@ def test_window_time_out():
 
 
 def test_worker_ends_with_its_parent(eventually, tmp_path):
-    script = tmp_path / "robot.py"      # a program of its own without a __main__ guard
-    script.write_text(textwrap.dedent("""
+    script = tmp_path / "robot.py"  # a program of its own without a __main__ guard
+    script.write_text(
+        textwrap.dedent("""
         import os, signal, sys
         import numpy as np
         from neuro_ros.snn import Dense, Layer, Lif, Model, Network, create_engine
@@ -230,9 +241,15 @@ def test_worker_ends_with_its_parent(eventually, tmp_path):
         engine.run_window(np.array([0], np.uint32), 2)
         print(engine.worker_pid, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
-    """))
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60,
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    """)
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     pid = int(done.stdout)
     eventually(lambda: not process_group(pid), 10, what="the end of the orphaned worker")
 

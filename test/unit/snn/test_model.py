@@ -39,44 +39,63 @@ def dense(shape=(3, 8), value=2, exp=0):
 
 @pytest.fixture
 def model():
-    network = Network([
-        Layer("conv", Conv2d(np.arange(-8, 8, 1, np.int16).reshape(2, 2, 2, 2) * 2, 2, (1, 0), 1),
-              Lif(100, 200, 300, np.array([1, -2]), 3)),
-        Layer("out", dense((3, 12)), Lif(0, 4095, 131071, 4095, 7)),
-    ], (2, 4, 5))
+    network = Network(
+        [
+            Layer(
+                "conv",
+                Conv2d(np.arange(-8, 8, 1, np.int16).reshape(2, 2, 2, 2) * 2, 2, (1, 0), 1),
+                Lif(100, 200, 300, np.array([1, -2]), 3),
+            ),
+            Layer("out", dense((3, 12)), Lif(0, 4095, 131071, 4095, 7)),
+        ],
+        (2, 4, 5),
+    )
     return Model(network, LABELS, 40_000_000, 8, "gesture", {"split": {"seed": 3, "accuracy": 0.5}, "text": "\u00e4"})
 
 
-@pytest.mark.parametrize(("build", "text"), [
-    (lambda: dense(value=3), "24 odd values of 24"),
-    (lambda: dense(value=256), r"spans 256\.\.256, outside -256\.\.254"),
-    (lambda: Dense(np.ones((2, 2))), "dtype float64"),
-    (lambda: Dense(np.zeros((2, 2, 2), np.int16)), "3 dimensions"),
-    (lambda: dense(exp=8), r"weight_exp is 8, outside -7\.\.7"),
-    (lambda: Conv2d(np.zeros((1, 1, 2, 2), np.int16), stride=0), "stride is 0"),
-    (lambda: Conv2d(np.zeros((1, 1, 2, 2), np.int16), padding=(1, 2, 3)), "padding"),
-    (lambda: Lif(4096, 0, 1), r"du is 4096, outside 0\.\.4095"),
-    (lambda: Lif(0, -1, 1), "dv is -1"),
-    (lambda: Lif(0, 0, 131072), r"vth is 131072, outside 0\.\.131071"),
-    (lambda: Lif(0, 0.5, 1), "not an integer"),
-    (lambda: Lif(0, 0, 1, 4096), "bias_mant spans 4096"),
-    (lambda: Lif(0, 0, 1, 0, 8), "bias_exp is 8"),
-    (lambda: Network([], (1, 1, 1)), "no layers"),
-    (lambda: Network([Layer("a", dense(), Lif(0, 0, 1))], (1, 3, 3)), "layer 'a': weight has 8 columns"),
-    (lambda: Network([Layer("a", dense(), Lif(0, 0, 1, np.array([1, 2])))], (1, 2, 4)), "layer 'a': bias_mant has 2"),
-    (lambda: Network([Layer("a", dense(), Lif(0, 0, 1)), Layer("a", dense((1, 3)), Lif(0, 0, 1))], (1, 2, 4)),
-     "not unique"),
-    (lambda: Network([Layer("a", Conv2d(np.zeros((1, 1, 9, 9), np.int16)), Lif(0, 0, 1))], (1, 4, 4)), "kernel 9x9"),
-    (lambda: Network([Layer("big", dense((1, 4000), 254), Lif(0, 0, 1))], (1, 1, 4000)),
-     r"layer 'big': the worst-case accumulator .* is 65024000, 48246784 above 2\^24"),
-])
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        (lambda: dense(value=3), "24 odd values of 24"),
+        (lambda: dense(value=256), r"spans 256\.\.256, outside -256\.\.254"),
+        (lambda: Dense(np.ones((2, 2))), "dtype float64"),
+        (lambda: Dense(np.zeros((2, 2, 2), np.int16)), "3 dimensions"),
+        (lambda: dense(exp=8), r"weight_exp is 8, outside -7\.\.7"),
+        (lambda: Conv2d(np.zeros((1, 1, 2, 2), np.int16), stride=0), "stride is 0"),
+        (lambda: Conv2d(np.zeros((1, 1, 2, 2), np.int16), padding=(1, 2, 3)), "padding"),
+        (lambda: Lif(4096, 0, 1), r"du is 4096, outside 0\.\.4095"),
+        (lambda: Lif(0, -1, 1), "dv is -1"),
+        (lambda: Lif(0, 0, 131072), r"vth is 131072, outside 0\.\.131071"),
+        (lambda: Lif(0, 0.5, 1), "not an integer"),
+        (lambda: Lif(0, 0, 1, 4096), "bias_mant spans 4096"),
+        (lambda: Lif(0, 0, 1, 0, 8), "bias_exp is 8"),
+        (lambda: Network([], (1, 1, 1)), "no layers"),
+        (lambda: Network([Layer("a", dense(), Lif(0, 0, 1))], (1, 3, 3)), "layer 'a': weight has 8 columns"),
+        (
+            lambda: Network([Layer("a", dense(), Lif(0, 0, 1, np.array([1, 2])))], (1, 2, 4)),
+            "layer 'a': bias_mant has 2",
+        ),
+        (
+            lambda: Network([Layer("a", dense(), Lif(0, 0, 1)), Layer("a", dense((1, 3)), Lif(0, 0, 1))], (1, 2, 4)),
+            "not unique",
+        ),
+        (
+            lambda: Network([Layer("a", Conv2d(np.zeros((1, 1, 9, 9), np.int16)), Lif(0, 0, 1))], (1, 4, 4)),
+            "kernel 9x9",
+        ),
+        (
+            lambda: Network([Layer("big", dense((1, 4000), 254), Lif(0, 0, 1))], (1, 1, 4000)),
+            r"layer 'big': the worst-case accumulator .* is 65024000, 48246784 above 2\^24",
+        ),
+    ],
+)
 def test_limits_are_refused_with_value_and_limit(build, text):
     with pytest.raises(NetworkError, match=text):
         build()
 
 
 def test_accumulator_bound_is_inclusive():
-    Network([Layer("a", dense((1, 1024), -256), Lif(0, 0, 1))], (1, 1, 1024))   # exactly 2^24
+    Network([Layer("a", dense((1, 1024), -256), Lif(0, 0, 1))], (1, 1, 1024))  # exactly 2^24
     with pytest.raises(NetworkError, match="16384 above"):
         Network([Layer("a", dense((1, 1025), -256), Lif(0, 0, 1))], (1, 1, 1025))
     with pytest.raises(NetworkError, match="layer 'a'"):
@@ -136,7 +155,7 @@ def test_every_changed_byte_is_refused(kind, model, tmp_path, counts):
     data = path.read_bytes()
     positions = counts(f"changed bytes of a {kind} file", reduced=400, full=len(data))
     for position in np.unique(np.linspace(0, len(data) - 1, positions).astype(int)):
-        for mask in (0x01, 0x29):   # 0x29 turns a blank into a tab
+        for mask in (0x01, 0x29):  # 0x29 turns a blank into a tab
             changed = bytearray(data)
             changed[position] ^= mask
             path.write_bytes(changed)
@@ -194,9 +213,13 @@ def test_foreign_files_are_refused_with_what_differs(model, tmp_path):
 def test_bad_models_are_refused():
     network = Network([Layer("a", dense((3, 8)), Lif(0, 0, 1))], (1, 2, 4))
     for arguments, text in (
-            ({"labels": ("a",)}, "1 labels for 3"), ({"labels": ("a", "a", "b")}, "unique"),
-            ({"bins": 0}, "bins is 0"), ({"window_length_ns": 3}, "window_length_ns"),
-            ({"name": "a/b"}, "name"), ({"record": {"x": float("nan")}}, "record is not plain JSON")):
+        ({"labels": ("a",)}, "1 labels for 3"),
+        ({"labels": ("a", "a", "b")}, "unique"),
+        ({"bins": 0}, "bins is 0"),
+        ({"window_length_ns": 3}, "window_length_ns"),
+        ({"name": "a/b"}, "name"),
+        ({"record": {"x": float("nan")}}, "record is not plain JSON"),
+    ):
         with pytest.raises(ModelError, match=text):
             Model(**{"network": network, "labels": LABELS, **arguments})
 

@@ -38,7 +38,7 @@ def test_decay_ends():
 
 @given(st.integers(0, 4095))
 def test_decays_return(register):
-    if register < 4095:     # du = 4095 forgets in one step whatever the time constant
+    if register < 4095:  # du = 4095 forgets in one step whatever the time constant
         assert q.du_from_tau(q.tau_from_du(register, STEP_S), STEP_S).register == register
     assert q.dv_from_tau(q.tau_from_dv(register, STEP_S), STEP_S).register == register
 
@@ -73,7 +73,7 @@ def test_scale_keeps_the_accumulator_bound(fan_in, weight_exp, seed):
     scale = q.choose_scale(weight, fan_in, weight_exp)
     result = q.quantise_weights(weight, scale)
     assert result.clipped == 0
-    Network([Layer("only", Dense(result.weight, weight_exp), Lif(0, 0, 1))], (1, 1, fan_in))   # is not refused
+    Network([Layer("only", Dense(result.weight, weight_exp), Lif(0, 0, 1))], (1, 1, fan_in))  # is not refused
 
 
 def test_thresholds_and_biases():
