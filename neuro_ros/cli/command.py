@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from neuro_ros.cli import _verbs
 from neuro_ros.errors import NeuroRosError
@@ -35,6 +36,14 @@ def _overview() -> str:
     return "verbs:\n" + "\n".join(f"  {verb:<{width}}  {_verbs.summary(verb)}" for verb in found)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without repeating the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit."""
+        self.exit(_EXIT_USAGE, f"{self.prog}: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
 class _HelpAction(argparse.Action):
     """Print the help with all verbs, which costs reading every verb's source, only when asked."""
 
@@ -49,7 +58,7 @@ class _HelpAction(argparse.Action):
 
 def _parse(argv: Sequence[str] | None) -> tuple[_verbs.Verb, argparse.Namespace]:
     """Parse the command line, importing only the verb it names."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="neuro_ros",
         usage="%(prog)s [-h] [--version] [-v | -q] VERB ...",
         description="Event cameras and spiking networks for ROS 2: offline tools and bring-up.",
@@ -67,7 +76,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[_verbs.Verb, argparse.Namespace]
     if outer.verb not in _verbs.names():
         parser.error(f"there is no verb {outer.verb!r}; there are: {', '.join(_verbs.names())}")
     verb = _verbs.load(outer.verb)
-    verb_parser = argparse.ArgumentParser(prog=f"neuro_ros {outer.verb}", description=verb.SUMMARY)
+    verb_parser = _Parser(prog=f"neuro_ros {outer.verb}", description=verb.SUMMARY)
     verb.add_arguments(verb_parser)
     args = verb_parser.parse_args(outer.rest)
     level = logging.DEBUG if outer.verbose else logging.ERROR if outer.quiet else logging.INFO
