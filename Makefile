@@ -34,6 +34,7 @@ bench: setup
 
 lint: setup
 	@scripts/with-env ruff check .
+	@scripts/with-env ruff format --check --quiet .
 	@scripts/with-env mypy
 
 clean:

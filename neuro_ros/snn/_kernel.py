@@ -168,7 +168,7 @@ def _scatter_conv(row, weights, a, awake, sources, count):  # type: ignore[no-un
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
-def run_steps(
+def run_steps(  # type: ignore[no-untyped-def]
     rows,
     u,
     v,
@@ -179,7 +179,7 @@ def run_steps(
     weights,
     indices,
     bins,
-    channels,  # type: ignore[no-untyped-def]
+    channels,
     plane,
     fired,
     words,

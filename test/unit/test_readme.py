@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the README states is so: parameters, verbs, topics, files."""
+
+import re
+
+import pytest
+
+from neuro_ros.cli import _verbs
+from neuro_ros.cores.parameters import markdown_table, node_names, parameter_class
+from neuro_ros.resources import message_definition_paths, share_directory
+
+README = share_directory() / "README.md"
+pytestmark = pytest.mark.skipif(not README.is_file(), reason="the README stands in the source tree only")
+
+
+@pytest.fixture(scope="module")
+def text():
+    return README.read_text(encoding="utf-8")
+
+
+def test_parameter_tables_are_those_of_the_dataclasses(text):
+    body = text.split("<!-- parameters: start -->\n")[1].split("<!-- parameters: end -->")[0]
+    expected = "\n".join(f"### {node}\n\n{markdown_table(parameter_class(node))}" for node in node_names()) + "\n"
+    assert body == expected, "run: python -m neuro_ros.cores.parameters, and put its output between the markers"
+
+
+def test_every_verb_it_names_exists(text):
+    named = set(re.findall(r"neuro_ros ([a-z]+)\b", "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S))))
+    named |= set(re.findall(r"`neuro_ros ([a-z]+) [^`]*`", text))
+    assert named
+    assert named - {"neuro_ros"} <= {*_verbs.names(), "git"}
+
+
+def test_every_message_it_names_exists(text):
+    ours = {name.rsplit("/", 1)[1] for name in message_definition_paths()}
+    rows = [
+        row.split("|") for row in text.split("## The graph")[1].split("## ")[0].splitlines() if row.startswith("| `")
+    ]
+    assert rows
+    for row in rows:
+        kind = row[2].strip().strip("`")
+        assert "/" in kind or kind in ours, f"{kind} is no message of this package"
+
+
+def test_every_link_and_folder_exists(text):
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    links += re.findall(r"`(neuro_ros/[a-z_/]+)`", text)
+    assert links
+    for link in links:
+        place = README.parent / link
+        assert place.exists() or place.with_suffix(".py").exists(), f"{link} is not there"
