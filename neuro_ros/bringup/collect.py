@@ -29,6 +29,7 @@ from neuro_ros.cores.messages import (
 __all__ = ["summarise"]
 
 _NS_PER_S = 1_000_000_000
+_LONGEST_DELAY_NS = 60 * _NS_PER_S
 _DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
 
 
@@ -85,7 +86,7 @@ class _Collector:
         if isinstance(message, SpikeTensor):
             self._window(message, time_ns)
         elif isinstance(message, Gesture):
-            self._gesture(topic, message)
+            self._gesture(topic, message, time_ns)
         elif isinstance(message, SnnTelemetry):
             self._telemetry(message)
         elif isinstance(message, ClockModel):
@@ -127,9 +128,10 @@ class _Collector:
             events_dropped=message.events_dropped,
             length_s=(message.sensor_end_ns - message.sensor_start_ns) / _NS_PER_S,
             complete=message.complete,
+            closed_ns=message.closed_at,
         )
 
-    def _gesture(self, topic: str, message: Gesture) -> None:
+    def _gesture(self, topic: str, message: Gesture, time_ns: int) -> None:
         key = (message.header.frame_id, message.epoch, message.sequence)
         if message.class_index >= 0 and message.label:
             self._summary.labels[message.class_index] = message.label
@@ -138,7 +140,7 @@ class _Collector:
             self._truths[key] = message
         elif name != "shadow":
             self._summary.gestures += 1
-            self._gestures[key] = (message, 0)
+            self._gestures[key] = (message, time_ns)
 
     def _telemetry(self, message: SnnTelemetry) -> None:
         last = self._last_telemetry
@@ -172,7 +174,7 @@ class _Collector:
         if self._first_ns is not None:
             summary.duration_s = (self._last_ns - self._first_ns) / _NS_PER_S
         self._place_windows()
-        for key, (message, _) in self._gestures.items():
+        for key, (message, received_ns) in self._gestures.items():
             window = self._windows.get(key)
             if window is None:
                 summary.unmatched_gestures += 1
@@ -180,6 +182,10 @@ class _Collector:
             window.decided = message.class_index
             window.confidence = message.confidence
             window.latency_s = message.latency_s
+            delay_ns = received_ns - window.closed_ns
+            # A bag of another clock (simulated time, a replay) says nothing about this.
+            if window.closed_ns and 0 <= delay_ns < _LONGEST_DELAY_NS:
+                window.received_s = delay_ns / _NS_PER_S
         for key, message in self._truths.items():
             if key in self._windows:
                 self._windows[key].truth = message.class_index

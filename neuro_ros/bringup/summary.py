@@ -46,6 +46,10 @@ class Window:
         Class index shown, -1 = between two; None = not known.
     confidence, latency_s : float
         Of the gesture; NaN = unknown.
+    closed_ns : int
+        System clock when the window was closed; 0 = unknown.
+    received_s : float
+        From then to the gesture's arrival in the recorder's process [s]; NaN = unknown.
     """
 
     epoch: int
@@ -61,6 +65,8 @@ class Window:
     truth: int | None = None
     confidence: float = math.nan
     latency_s: float = math.nan
+    closed_ns: int = 0
+    received_s: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +218,17 @@ class Summary:
         """Share of the segments whose majority is right; NaN = nothing labelled."""
         segments = self.segments
         return sum(s.decided == s.truth for s in segments) / len(segments) if segments else math.nan
+
+    @property
+    def decided_accuracy(self) -> float:
+        """Share of the labelled windows with a decision that were recognised; NaN = none."""
+        decided = [window for window in self.labelled if window.decided is not None and window.decided >= 0]
+        return sum(w.decided == w.truth for w in decided) / len(decided) if decided else math.nan
+
+    def received_s(self) -> NDArray[np.float64]:
+        """Return the known delays from a window's closing to its gesture in another process [s]."""
+        values = np.array([window.received_s for window in self.windows], float)
+        return values[np.isfinite(values)]
 
     def latency_s(self) -> NDArray[np.float64]:
         """Return the known latencies, in the order of windows [s]."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neuro_ros.bringup.summary import CLOCK_STATES, PHASES, THERMAL_STATES, Summary, integer
 
@@ -33,7 +34,7 @@ def rows(summary: Summary) -> list[Row]:
         _run(summary),
         _gestures(summary),
         *_accuracy(summary),
-        _latency(summary),
+        *_latency(summary),
         *_source(summary),
         _events(summary),
         _windows(summary),
@@ -110,21 +111,29 @@ def _accuracy(summary: Summary) -> list[Row]:
         Row(
             "accuracy",
             f"{_percent(summary.window_accuracy)} of {_number(len(labelled))} windows",
-            f"{right} of {len(segments)} gestures by the majority of their windows",
+            f"{right} of {len(segments)} gestures by the majority of their windows; "
+            f"{_percent(summary.decided_accuracy)} of the windows that decided",
         )
     ]
 
 
-def _latency(summary: Summary) -> Row:
-    latency_s = summary.latency_s()
-    if not len(latency_s):
-        return Row("latency", "-", "not measured")
-    p50, p95, p99 = (1e3 * float(np.percentile(latency_s, share)) for share in _PERCENTILES)
-    return Row(
-        "latency",
-        f"p50 {p50:.2f} ms, p99 {p99:.2f} ms",
-        f"p95 {p95:.2f} ms, max {1e3 * float(latency_s.max()):.2f} ms; window closed to gesture published",
-    )
+def _latency(summary: Summary) -> list[Row]:
+    return [
+        _delay("latency", summary.latency_s(), "window closed to gesture published"),
+        _delay("received", summary.received_s(), "window closed to gesture received in another process"),
+    ]
+
+
+def _delay(name: str, values_s: NDArray[np.float64], what: str) -> Row:
+    if not len(values_s):
+        return Row(name, "-", "not measured")
+    p50, p95, p99 = (1e3 * value for value in _percentiles(values_s))
+    longest = 1e3 * float(values_s.max())
+    return Row(name, f"p50 {p50:.2f} ms, p99 {p99:.2f} ms", f"p95 {p95:.2f} ms, max {longest:.2f} ms; {what}")
+
+
+def _percentiles(values: NDArray[np.float64]) -> list[float]:
+    return [float(np.percentile(values, share)) if len(values) else math.nan for share in _PERCENTILES]
 
 
 def _source(summary: Summary) -> list[Row]:
@@ -225,7 +234,7 @@ def _health(summary: Summary) -> Row:
 def as_dict(summary: Summary) -> dict[str, Any]:
     """Return the figures for ``--json``."""
     latency_s = summary.latency_s()
-    percentiles = [float(np.percentile(latency_s, share)) if len(latency_s) else math.nan for share in _PERCENTILES]
+    percentiles, received = _percentiles(latency_s), _percentiles(summary.received_s())
     low, high = summary.temperature_celsius
     return {
         "duration_s": summary.duration_s,
@@ -233,6 +242,7 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         "gestures": summary.gestures,
         "labels": {summary.label(index): count for index, count in sorted(_decisions(summary).items())},
         "accuracy_windows": summary.window_accuracy,
+        "accuracy_decided_windows": summary.decided_accuracy,
         "accuracy_segments": summary.segment_accuracy,
         "windows_labelled": len(summary.labelled),
         "segments": [
@@ -240,6 +250,7 @@ def as_dict(summary: Summary) -> dict[str, Any]:
             for segment in summary.segments
         ],
         **{f"latency_p{share}_s": value for share, value in zip(_PERCENTILES, percentiles, strict=True)},
+        **{f"latency_received_p{share}_s": value for share, value in zip(_PERCENTILES, received, strict=True)},
         **{name: summary.total(name) for name in ("events_in", "events_binned", "events_filtered", "events_dropped")},
         "events_outside_windows": summary.events_outside,
         "windows_incomplete": sum(not window.complete for window in summary.windows),

@@ -40,6 +40,7 @@ def window(number, *, epoch=1, events=100, dropped=0, filtered=10, complete=True
         sequence=number,
         epoch=epoch,
         windows_withheld=withheld,
+        closed_at=START_NS + (number + 1) * WINDOW_NS - 1_000_000,
         sensor_start_ns=number * WINDOW_NS,
         sensor_end_ns=(number + 1) * WINDOW_NS,
         bins=10,
@@ -145,7 +146,11 @@ def test_figures_of_a_good_run(good):
     assert [(segment.truth, segment.decided) for segment in summary.segments] == [(0, 0), (1, 1)]
     assert summary.segment_accuracy == 1.0
     assert summary.total("events_in") == 4000
+    # number 0 is not decided; of the other 39, 9 of the second half are wrong
+    assert summary.decided_accuracy == pytest.approx(30 / 39)
     assert np.median(summary.latency_s()) == pytest.approx(0.002)
+    # closed 1 ms before the window reached the bag, 2 ms before its gesture did
+    assert summary.received_s() == pytest.approx(np.full(40, 0.003))
     assert summary.temperature_celsius == (41.5, 43.0)
     assert summary.firing_rates == {"a": [0.25]}
     assert summary.time_is_sensor
@@ -158,6 +163,8 @@ def test_table_reads_well(good):
     assert "75.0 % of 40 windows" in lines["accuracy"]
     assert "2 of 2 gestures" in lines["accuracy"]
     assert "p50 2.00 ms, p99 2.00 ms" in lines["latency"]
+    assert "p50 3.00 ms, p99 3.00 ms" in lines["received"]
+    assert "76.9 % of the windows that decided" in lines["accuracy"]
     assert "LOCKED 100 %, sigma 25 us" in lines["clock"]
     assert "skew +1.50 ppm" in lines["clock"]
     assert "NOMINAL, 41.5 to 43.0 degC" in lines["thermal"]
