@@ -75,6 +75,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give this process its domain and hypothesis its counts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As in every job that a shell starts in the background; children would inherit it and be deaf to Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["ROS_DOMAIN_ID"] = str(_reservation.enter_context(private_domain()))
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     _add_test_workspace()
