@@ -86,7 +86,7 @@ class ParameterInfo:
             high = math.inf if self.maximum is None else self.maximum
             if not low <= value <= high:  # positive form, so that NaN fails
                 raise ParameterError(
-                    f"{self.name}: {value!r} is outside [{low:g}, {high:g}]{' ' + self.unit if self.unit else ''}"
+                    f"{self.name}: {value!r} is outside [{low:.12g}, {high:.12g}]{' ' + self.unit if self.unit else ''}"
                 )
         if self.choices and value not in self.choices:
             raise ParameterError(f"{self.name}: {value!r} is not one of {', '.join(self.choices)}")
@@ -207,8 +207,7 @@ def _limits(info: ParameterInfo) -> str:
         return ", ".join(f"`{choice}`" for choice in info.choices)
     if info.minimum is None and info.maximum is None:
         return ""
-    low = "" if info.minimum is None else f"{info.minimum:g}"
-    high = "" if info.maximum is None else f"{info.maximum:g}"
+    low, high = ("" if limit is None else f"{limit:.12g}" for limit in (info.minimum, info.maximum))
     return f"{low} .. {high}".strip()
 
 
