@@ -405,7 +405,11 @@ class LifecycleManagerCore:
             self._say(HealthLevel.OK, f"{node.name} was made {name} by somebody else")
 
     def _lose(self, node: _Node, why: str, now_ns: int) -> None:
-        self._say(HealthLevel.ERROR, f"{node.name} is dead: {why}; waiting for its process to come back")
+        if self.command in (Command.RESET, Command.SHUTDOWN):
+            # Whoever brings the graph down may end its processes too, without waiting for us: ros2 launch does.
+            self._say(HealthLevel.OK, f"{node.name} has ended: {why}")
+        else:
+            self._say(HealthLevel.ERROR, f"{node.name} is dead: {why}; waiting for its process to come back")
         node.reported = True
         node.state, node.lost, node.absent_since_ns = NodeState.UNKNOWN, True, now_ns
         node.pending, node.doubted, node.hold, node.cycle = None, None, False, False

@@ -361,3 +361,14 @@ def test_the_defaults_are_the_graph():
 def test_bad_graphs_are_refused(names, depends_on, text):
     with pytest.raises(ParameterError, match=text):
         build(LifecycleManagerParameters, {"node_names": names, "depends_on": depends_on})
+
+
+@pytest.mark.parametrize(("command", "level"), [(Command.RESET, HealthLevel.OK), (Command.STARTUP, HealthLevel.ERROR)])
+def test_a_process_that_ends_while_the_graph_goes_down_is_no_error(world, command, level):
+    world.run()
+    world.log.clear()
+    world.core.give_command(command, world.now_ns)
+    world.kill("b")
+    world.core.gone("b", world.now_ns)
+    world.step()
+    assert [line.level for line in world.log if "its services are gone" in line.text] == [level]
