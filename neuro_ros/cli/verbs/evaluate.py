@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from neuro_ros.cli.arguments import add_json_argument, emit, positive_float, positive_int
@@ -14,7 +13,7 @@ SUMMARY = "judge a model on simulated subjects, per recording and per window"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="model file")
+    parser.add_argument("model", metavar="MODEL", help="model file, or the name of a shipped model")
     parser.add_argument("--split", choices=("train", "validation", "test"), default="test", help="default test")
     parser.add_argument("--subjects", type=positive_int, default=20, help="how many of the split (default 20)")
     parser.add_argument("--seconds", type=positive_float, default=1.5, help="length of a gesture (default 1.5)")
@@ -25,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Judge and print."""
+    from neuro_ros.cores.files import model_path
     from neuro_ros.snn import load_model
     from neuro_ros.training.errors import TrainingError
     from neuro_ros.training.pipeline import evaluate_model
@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
     if not 0.0 <= args.threshold <= 1.0:
         raise TrainingError(f"threshold is {args.threshold}; give a share from 0 to 1")
     result = evaluate_model(
-        load_model(args.model), args.split, args.subjects, args.seconds, args.seed, args.threshold
+        load_model(model_path(args.model)), args.split, args.subjects, args.seconds, args.seed, args.threshold
     ).as_dict()
     emit(args, result, lambda: _text(result))
     return 0

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 
 from neuro_ros.cli.arguments import add_json_argument, add_recording_arguments, emit, positive_int
 from neuro_ros.cli.model_windows import ModelWindows
+from neuro_ros.cores.files import model_path
 from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
 from neuro_ros.events import open_recording
 from neuro_ros.snn import RunDigest, backends, create_engine, load_model
@@ -21,7 +21,7 @@ SUMMARY = "run a network over a recording and print labels, spikes and the diges
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the model, the recording, the back end and ``--json``."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="model file")
+    parser.add_argument("model", metavar="MODEL", help="model file, or the name of a shipped model")
     add_recording_arguments(parser)
     parser.add_argument("--topic", help="topic of the events, where a bag holds several")
     parser.add_argument("--backend", choices=backends(), default="fixed", help="what runs the network (default: fixed)")
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print what the network made of the recording."""
-    model = load_model(args.model)
+    model = load_model(model_path(args.model))
     names = [layer.name for layer in model.network.layers]
     defaults = SnnInferenceParameters()
     evidence = Evidence(model.network.classes)

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neuro_ros.cli.arguments import add_json_argument, add_recording_arguments, emit, positive_int
 from neuro_ros.cli.model_windows import Feed, ModelWindows
+from neuro_ros.cores.files import model_path
 from neuro_ros.events import open_recording
 from neuro_ros.snn import (
     BackendUnavailableError,
@@ -31,7 +31,7 @@ _STATE_PARTS = ("u", "v", "a_buff")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the model, the recording and ``--json``."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="model file")
+    parser.add_argument("model", metavar="MODEL", help="model file, or the name of a shipped model")
     add_recording_arguments(parser)
     parser.add_argument("--topic", help="topic of the events, where a bag holds several")
     parser.add_argument("--windows", type=positive_int, metavar="N", help="stop after so many windows (default: all)")
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print the mismatches a back end and layer; exit 1 when there is any."""
-    model = load_model(args.model)
+    model = load_model(model_path(args.model))
     engines: dict[str, Engine] = {}
     refused: list[dict[str, str]] = []
     unavailable: list[dict[str, str]] = []

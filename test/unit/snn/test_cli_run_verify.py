@@ -146,3 +146,7 @@ def test_unreadable_input_is_one_line_and_exit_2(capsys, model_file, arguments, 
     assert captured.out == ""
     assert len(captured.err.strip().splitlines()) == 1
     assert text in captured.err
+
+
+def test_a_shipped_model_is_found_by_its_name(capsys):
+    assert run_json(capsys, "run", "gesture", AEDAT4)["model_id"].startswith("gesture-")
