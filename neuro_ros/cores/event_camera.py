@@ -28,19 +28,17 @@ from neuro_ros.cores.messages import (
 from neuro_ros.cores.packets import PacketStream
 from neuro_ros.cores.parameters.event_camera import EventCameraParameters
 from neuro_ros.cores.sensor_time import SensorTime
+from neuro_ros.cores.sources.base import Label
 from neuro_ros.events.geometry import Geometry, GeometryError
 from neuro_ros.events.tensor import active_indices, encode_tensor
 from neuro_ros.events.types import EVENT_DTYPE, DecodeCounters, EventBatch
 from neuro_ros.events.windower import SpikeWindow, Windower
 
-__all__ = ["EventCameraCore", "Label"]
+__all__ = ["EventCameraCore"]
 
 _LOG = logging.getLogger(__name__)
 _NS_PER_S = 1_000_000_000
 _UINT32_MAX = 2**32 - 1
-
-#: What is shown at a time, where it is known: class index and label.
-Label = tuple[int, str]
 
 
 class EventCameraCore(Core):

@@ -14,7 +14,9 @@ from neuro_ros.cores.core import Health, HealthLevel
 from neuro_ros.cores.event_camera import EventCameraCore
 from neuro_ros.cores.messages import EventPacket
 from neuro_ros.cores.parameters.event_camera import EventCameraParameters
-from neuro_ros.cores.sources import Player, Source, open_source
+from neuro_ros.cores.sources import open_source
+from neuro_ros.cores.sources.base import Source
+from neuro_ros.cores.sources.player import Player
 from neuro_ros.errors import NeuroRosError
 from neuro_ros.nodes import conversion
 from neuro_ros.nodes.lifecycle import LifecycleShell

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from neuro_ros.cores.parameters._fields import ParameterError, parameter
+from neuro_ros.cores.sources import SOURCES
 
 __all__ = ["MAX_BITMAP_BYTES", "CropParameters", "EventCameraParameters", "SimulatorParameters", "WakeParameters"]
 
@@ -88,7 +89,7 @@ class EventCameraParameters:
     source: str = parameter(
         "topic",
         "where events come from: a driver's packets on `events`, a recording, or the built-in gesture simulator",
-        choices=("topic", "file", "simulator"),
+        choices=tuple(SOURCES),
     )
     path: str = parameter("", "recording to play (source file)")
     encoding: str = parameter("", "how events are coded in a recording without a header, such as evt3; empty = detect")

@@ -24,7 +24,7 @@ from neuro_ros.events import (
 from neuro_ros.events.formats import rosbag2
 from neuro_ros.events.formats.rosbag2 import BagWriter
 
-DATA = Path(__file__).resolve().parent.parent / "data"
+DATA = Path(__file__).resolve().parents[2] / "data"
 BAG = DATA / "test_events_1"
 AEDAT4 = DATA / "evlib_sample.aedat4"
 NS_PER_MS = 1_000_000
