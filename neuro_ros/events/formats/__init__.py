@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The formats that recordings come in, recognised by their first bytes.
+"""The formats that recordings come in, recognised by their first bytes, or by their suffix where those tell nothing.
 
 A new one is a module here and one line in `FORMATS`; a format that is written is
 one line in `WRITERS` too. What is recognised but not read stands in `_FOREIGN`,
@@ -37,11 +37,18 @@ class Format:
         Tells by the first bytes of a file.
     open : callable
         ``(path, OpenOptions)`` to a `Recording`.
+    suffixes : tuple of str
+        In lower case, with the dot; for formats without a signature, looked at when no signature matched and
+        no encoding was given.
+    encoding : str, optional
+        Name by which the user can ask for a format without a signature, whatever the file's suffix.
     """
 
     name: str
     matches: Callable[[bytes], bool]
     open: Callable[[Path, OpenOptions], Recording]
+    suffixes: tuple[str, ...] = ()
+    encoding: str | None = None
 
 
 FORMATS = (
@@ -132,6 +139,11 @@ def _open_file(path: Path, head: bytes, options: OpenOptions) -> Recording:
     for magic, name in _FOREIGN:
         if head.startswith(magic):
             raise RecordingError(f"{path}: this is {name}, which is not read; {_what_is_read()}")
+    for entry in FORMATS:
+        if entry.encoding is not None and options.encoding is not None and options.encoding.lower() == entry.encoding:
+            return entry.open(path, options)
+        if options.encoding is None and path.suffix.lower() in entry.suffixes:
+            return entry.open(path, options)
     if options.encoding is not None:
         return raw.open_headerless(path, options)
     raise RecordingError(

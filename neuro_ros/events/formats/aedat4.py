@@ -139,19 +139,13 @@ class Aedat4Recording(Recording):
 
     def __init__(self, path: Path, stream: BinaryIO, header: _Header, events: _Stream) -> None:
         super().__init__(path, "aedat4", events.width, events.height)
-        self._stream: BinaryIO | None = stream
+        self._stream = stream
         self._header = header
         self._events = events.number
         self._triggers = [entry.number for entry in header.streams if entry.kind == "TRIG"]
 
-    def batches(self, max_events: int = 65536) -> Iterator[EventBatch]:
-        """See `Recording.batches`."""
-        if self._stream is None:
-            raise RecordingError(f"{self.path}: the recording is closed")
-        self.counters.clear()
-        return self._read(self._stream, max_events)
-
-    def _read(self, stream: BinaryIO, max_events: int) -> Iterator[EventBatch]:
+    def _batches(self, max_events: int, start_ns: int | None) -> Iterator[EventBatch]:  # noqa: ARG002 - to come
+        stream = self._stream
         buffer = np.zeros(0, EVENT_DTYPE)
         backwards = BackwardsCounter()
         triggers = empty_triggers()
@@ -224,11 +218,8 @@ class Aedat4Recording(Recording):
             position += max(1, len(block) - overlap + 1)
         return end
 
-    def close(self) -> None:
-        """See `Recording.close`."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+    def _release(self) -> None:
+        self._stream.close()
 
 
 class _Stream:

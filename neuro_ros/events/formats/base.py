@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -79,9 +80,13 @@ class Recording(ABC):
         For instance ``evt3``, ``aedat4``, ``rosbag2/evt3``.
     width, height : int
         Of the sensor [px].
+    seekable : bool
+        True when a pass from a later time on does not read all that lies before.
     counters : DecodeCounters
         Of the latest pass over the events.
     """
+
+    seekable: ClassVar[bool] = False
 
     def __init__(self, path: Path, form: str, width: int, height: int) -> None:
         check_sensor_size(path, width, height)
@@ -90,26 +95,51 @@ class Recording(ABC):
         self.width = int(width)
         self.height = int(height)
         self.counters = DecodeCounters()
+        self._closed = False
 
-    @abstractmethod
-    def batches(self, max_events: int = 65536) -> Iterator[EventBatch]:
-        """Read all events from the start; each call is a new pass, with fresh counters.
+    def batches(self, max_events: int = 65536, start_ns: int | None = None) -> Iterator[EventBatch]:
+        """Read the events; each call is a new pass, with fresh counters.
 
         Parameters
         ----------
         max_events : int
             Most events of a batch, at least 1.
+        start_ns : int, optional
+            Sensor time; events and triggers before it are left out. A format that is `seekable` does not read
+            what lies far before, so that counters tell of what was read only.
 
-        Yields
-        ------
-        EventBatch
+        Returns
+        -------
+        iterator of EventBatch
             In recorded order; its arrays are valid until the next one is asked for. Only one pass
             may be under way at a time.
+
+        Raises
+        ------
+        RecordingError
+            When the recording is closed.
         """
+        if self._closed:
+            raise RecordingError(f"{self.path}: the recording is closed")
+        if max_events < 1:
+            raise ValueError(f"max_events is {max_events}, it must be at least 1")
+        self.counters.clear()
+        batches = self._batches(max_events, start_ns)
+        return batches if start_ns is None else _from(batches, start_ns)
 
     @abstractmethod
+    def _batches(self, max_events: int, start_ns: int | None) -> Iterator[EventBatch]:
+        """Read, from the start or from any place at which no event of `start_ns` or later is missed."""
+
     def close(self) -> None:
         """Let go of the file; safe twice."""
+        if not self._closed:
+            self._closed = True
+            self._release()
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Close what is open; called once."""
 
     def __enter__(self) -> Recording:
         return self
@@ -118,6 +148,18 @@ class Recording(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _from(batches: Iterator[EventBatch], start_ns: int) -> Iterator[EventBatch]:
+    """Leave out what lies before a time; a loss among it is still told."""
+    for batch in batches:
+        late = batch.events["t"] >= start_ns
+        if not late.all():
+            batch.events = batch.events[late]
+        if len(batch.triggers):
+            batch.triggers = batch.triggers[batch.triggers["t"] >= start_ns]
+        if len(batch.events) or len(batch.triggers) or not batch.complete:
+            yield batch
 
 
 def split_batch(batch: EventBatch, max_events: int) -> Iterator[EventBatch]:

@@ -92,19 +92,11 @@ class NpzRecording(Recording):
 
     def __init__(self, path: Path, archive: zipfile.ZipFile, width: int, height: int, count: int) -> None:
         super().__init__(path, "npz", width, height)
-        self._archive: zipfile.ZipFile | None = archive
+        self._archive = archive
         self._count = count
 
-    def batches(self, max_events: int = 65536) -> Iterator[EventBatch]:
-        """See `Recording.batches`."""
-        if self._archive is None:
-            raise RecordingError(f"{self.path}: the recording is closed")
-        if max_events < 1:
-            raise ValueError(f"max_events is {max_events}, it must be at least 1")
-        self.counters.clear()
-        return self._read(self._archive, max_events)
-
-    def _read(self, archive: zipfile.ZipFile, max_events: int) -> Iterator[EventBatch]:
+    def _batches(self, max_events: int, start_ns: int | None) -> Iterator[EventBatch]:  # noqa: ARG002 - deflated
+        archive = self._archive
         buffer = np.zeros(min(max_events, self._count), EVENT_DTYPE)
         backwards = BackwardsCounter()
         done = 0
@@ -156,11 +148,8 @@ class NpzRecording(Recording):
             triggers[name] = part[: len(triggers)]
         return triggers
 
-    def close(self) -> None:
-        """See `Recording.close`."""
-        if self._archive is not None:
-            self._archive.close()
-            self._archive = None
+    def _release(self) -> None:
+        self._archive.close()
 
 
 def open_npz(path: Path, options: OpenOptions) -> NpzRecording:

@@ -115,24 +115,17 @@ class RawRecording(Recording):
         self._encoding = encoding
         self._offset = offset
         self._time_base_ns = time_base_ns
-        self._file: BinaryIO | None = path.open("rb", buffering=0)
+        self._file = path.open("rb", buffering=0)
 
-    def batches(self, max_events: int = 65536) -> Iterator[EventBatch]:
-        """See `Recording.batches`."""
-        if self._file is None:
-            raise RecordingError(f"{self.path}: the recording is closed")
-        self.counters.clear()
+    def _batches(self, max_events: int, start_ns: int | None) -> Iterator[EventBatch]:  # noqa: ARG002 - to come
         self._file.seek(self._offset)
         decoder = self._encoding.decoder(self.width, self.height)
         if self._time_base_ns:
             decoder.start_at(self._time_base_ns)
-        return decode_stream(self._file.readinto, decoder, self.counters, max_events)  # type: ignore[attr-defined]
+        return decode_stream(self._file.readinto, decoder, self.counters, max_events)
 
-    def close(self) -> None:
-        """See `Recording.close`."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    def _release(self) -> None:
+        self._file.close()
 
 
 def open_raw(path: Path, options: OpenOptions) -> RawRecording:

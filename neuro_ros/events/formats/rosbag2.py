@@ -104,7 +104,6 @@ class BagRecording(Recording):
         self._readers = readers
         self._sources = sources
         self._encoding = first.encoding
-        self._closed = False
 
     def packets(self) -> Iterator[Any]:
         """Read the messages; those that cannot be read count as errors.
@@ -134,14 +133,7 @@ class BagRecording(Recording):
                     continue
                 yield message
 
-    def batches(self, max_events: int = 65536) -> Iterator[EventBatch]:
-        """See `Recording.batches`."""
-        if self._closed:
-            raise RecordingError(f"{self.path}: the recording is closed")
-        self.counters.clear()
-        return self._decode(max_events)
-
-    def _decode(self, max_events: int) -> Iterator[EventBatch]:
+    def _batches(self, max_events: int, start_ns: int | None) -> Iterator[EventBatch]:  # noqa: ARG002 - to come
         decoder = PacketDecoder(self._encoding, self.width, self.height)
         decoder.counters = self.counters
         expected: int | None = None
@@ -160,12 +152,9 @@ class BagRecording(Recording):
             errors_before = self.counters.errors
             yield from split_batch(decoder.decode(message.events, int(message.time_base)), max_events)
 
-    def close(self) -> None:
-        """See `Recording.close`."""
-        if not self._closed:
-            self._closed = True
-            for reader in self._readers:
-                reader.close()
+    def _release(self) -> None:
+        for reader in self._readers:
+            reader.close()
 
 
 def open_bag(path: Path, options: OpenOptions) -> BagRecording:
