@@ -25,9 +25,12 @@ BINNED, FILTERED, DROPPED, LATE, LAST_NS, SLOTS = range(6)
 @numba.njit(cache=True, nogil=True)
 @no_type_check
 def bin_events(
-    events, begin, start_ns, length_ns, earliest_ns, bins, x_table, y_table, p_table, plane_cells, bitmap, counts
+    events, begin, start_ns, length_ns, earliest_ns, bins, x_table, y_table, p_table, plane_cells, marks, bitmap, counts
 ):
-    """Put events into the bitmap until one lies beyond the window or too far before it; return its place."""
+    """Put events into the bitmap until one lies beyond the window or too far before it; return its place.
+
+    `marks` is 6 where the events carry marks, 0 where their padding means nothing.
+    """
     width = len(x_table) - 1
     height = len(y_table) - 1
     binned = np.int64(0)
@@ -61,7 +64,7 @@ def bin_events(
         place = (
             np.int64(x_table[np.uintp(x)])
             + np.int64(y_table[np.uintp(y)])
-            + np.int64(p_table[np.uintp((word >> 32) & 1)])
+            + np.int64(p_table[np.uintp(((word >> 32) & 1) | ((word >> 39) & marks))])
         )
         if place >= 0:
             place += bin_base
@@ -97,5 +100,8 @@ def make_tables(
         tables.append(table)
     kept = {"both": (True, True), "off": (True, False), "on": (False, True)}[polarity]
     plane = geometry.height_out * geometry.width_out
-    p_table = np.array([channel * plane if keep else _CROPPED for channel, keep in enumerate(kept)], np.int32)
+    # By polarity (bit 0), marked as filtered (bit 1), marked as dropped (bit 2); what is lost is lost first.
+    p_table = np.full(8, _CROPPED, np.int32)
+    p_table[:2] = [channel * plane if keep else _CROPPED for channel, keep in enumerate(kept)]
+    p_table[4:] = _OUTSIDE
     return tables[0], tables[1], p_table

@@ -20,6 +20,8 @@ from neuro_ros.errors import NeuroRosError
 
 __all__ = [
     "EVENT_DTYPE",
+    "MARK_DROPPED",
+    "MARK_FILTERED",
     "TRIGGER_DTYPE",
     "DecodeCounters",
     "EventBatch",
@@ -37,6 +39,14 @@ EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1")], 
 
 #: t [ns, sensor clock], id of the trigger line, edge (1 = rising, 0 = falling); 16 bytes.
 TRIGGER_DTYPE = np.dtype([("t", "<i8"), ("id", "u1"), ("edge", "u1")], align=True)
+
+
+# A filter leaves an event where it is and marks it, so that it is counted in the window in which it fell. The marks
+# stand in the padding, beside the polarity in bit 32 of an event's second word.
+#: Removed on purpose.
+MARK_FILTERED = 1 << 40
+#: Lost, by overload.
+MARK_DROPPED = 1 << 41
 
 
 class RecordingError(NeuroRosError):
@@ -105,12 +115,16 @@ class EventBatch:
         False when data is known to be missing between the previous batch and the end of this one.
     lost_packets : int
         Packets missing just before this batch.
+    marked : bool
+        True when bits of the events' padding say which of them were filtered or dropped on the way
+        (`MARK_FILTERED`, `MARK_DROPPED`); without it the padding means nothing.
     """
 
     events: npt.NDArray[np.void]
     triggers: npt.NDArray[np.void] = field(default_factory=empty_triggers)
     complete: bool = True
     lost_packets: int = 0
+    marked: bool = False
 
 
 def as_events(events: npt.NDArray[np.void]) -> npt.NDArray[np.void]:

@@ -33,7 +33,7 @@ from neuro_ros.errors import NeuroRosError
 from neuro_ros.events._binning import BINNED, DROPPED, FILTERED, LAST_NS, LATE, SLOTS, bin_events, make_tables
 from neuro_ros.events.geometry import Geometry, check_tensor_size
 from neuro_ros.events.tensor import count_active
-from neuro_ros.events.types import EventBatch, as_events, as_words
+from neuro_ros.events.types import MARK_DROPPED, MARK_FILTERED, EventBatch, as_events, as_words
 
 __all__ = [
     "CHANNELS",
@@ -57,6 +57,8 @@ MAX_GAP_NS = 5_000_000_000
 _MAX_EMPTY_WINDOWS = 10_000
 # Times beyond +-146 years are damage, and would overflow the arithmetic of the loop.
 _TIME_LIMIT_NS = 1 << 62
+# Where the loop looks for marks: bits 40 and 41 of a word, shifted by 39.
+_MARKS = (MARK_FILTERED | MARK_DROPPED) >> 39
 
 
 class WindowError(NeuroRosError):
@@ -285,7 +287,7 @@ class Windower:
                 self.counters.resets += 1
                 self._open_at(time_ns)
                 continue
-            index = self._fill(events, index, start_ns)
+            index = self._fill(events, index, start_ns, _MARKS if batch.marked else 0)
 
     def advance(self, time_ns: int) -> list[SpikeWindow]:
         """Say that all events before `time_ns` have been given, and return the windows that end by then.
@@ -325,7 +327,7 @@ class Windower:
         self._known_until_ns = time_ns
         self._counts[LAST_NS] = time_ns
 
-    def _fill(self, events: npt.NDArray[np.int64], index: int, start_ns: int) -> int:
+    def _fill(self, events: npt.NDArray[np.int64], index: int, start_ns: int, marks: int) -> int:
         counts = self._counts
         before = counts.copy()
         earliest_ns = start_ns - self._tolerance_ns if self._reset_on_late else -_TIME_LIMIT_NS
@@ -338,6 +340,7 @@ class Windower:
             self.bins,
             *self._tables,
             self._plane_cells,
+            marks,
             self._bitmap,
             counts,
         )
