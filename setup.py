@@ -57,10 +57,11 @@ setup(
     extras_require={
         "train": ["torch>=2.4"],
         "report": ["matplotlib>=3.6"],
+        "hdf5": ["h5py>=3.8"],
         "inivation": ["dv-processing>=2.0"],
         # lava-nc declares Python below 3.11; beyond that it needs pip's --ignore-requires-python.
         "lava": LAVA,
-        "test": ["hypothesis>=6.100", "pytest>=8.0", "pyyaml>=6.0"],
+        "test": ["atheris>=2.3; python_version >= '3.11'", "hypothesis>=6.100", "pytest>=8.0", "pyyaml>=6.0"],
     },
     entry_points={"console_scripts": ["neuro_ros = neuro_ros.cli.command:main"]},
 )

@@ -32,6 +32,7 @@ ONLY_IN = {
     "torch": {"training", "cli"},
     "lava": {"snn"},
     "dv_processing": {"events", "cores"},
+    "h5py": {"events"},
     "launch": {"bringup"},
 }
 
