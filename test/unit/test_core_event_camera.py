@@ -604,6 +604,7 @@ class ListSource:
 
     width = height = SIDE
     slice_ns = 5 * MS
+    live = False
 
     def __init__(self, *pieces):
         self.pieces = pieces

@@ -9,9 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from neuro_ros.cores.parameters._fields import ParameterError, parameter
-from neuro_ros.cores.sources import SOURCES
+from neuro_ros.cores.sources import PLAYED, SOURCES
 
-__all__ = ["MAX_BITMAP_BYTES", "CropParameters", "EventCameraParameters", "SimulatorParameters", "WakeParameters"]
+__all__ = [
+    "MAX_BITMAP_BYTES",
+    "CropParameters",
+    "EventCameraParameters",
+    "InivationParameters",
+    "SimulatorParameters",
+    "WakeParameters",
+]
 
 #: Largest tensor that is published [bytes as a bitmap]. Between 400 KB and 600 KB the default DDS transports fall off a
 #: cliff: one message then takes 25 ms instead of 1.5 ms, and a best-effort subscriber receives nothing at all.
@@ -59,6 +66,17 @@ class WakeParameters:
 
 
 @dataclass(frozen=True)
+class InivationParameters:
+    """A camera of iniVation."""
+
+    address: str = parameter(
+        "",
+        "which camera: empty = the first on USB, a serial number, HOST:PORT or the path of a socket of a dv-processing "
+        "server, or the path of an AEDAT4 file",
+    )
+
+
+@dataclass(frozen=True)
 class SimulatorParameters:
     """The built-in gesture simulator."""
 
@@ -88,7 +106,8 @@ class EventCameraParameters:
 
     source: str = parameter(
         "topic",
-        "where events come from: a driver's packets on `events`, a recording, or the built-in gesture simulator",
+        "where events come from: a driver's packets on `events`, a recording, the built-in gesture simulator, or an "
+        "iniVation camera",
         choices=tuple(SOURCES),
     )
     path: str = parameter("", "recording to play (source file)")
@@ -141,7 +160,7 @@ class EventCameraParameters:
     height: int = parameter(128, "rows of the tensor; the model states them", unit="px", minimum=1, maximum=65535)
     idle_grace_s: float = parameter(
         0.05,
-        "source topic: without packets, a window is closed this long after its estimated end; 0 = wait for packets",
+        "camera: without events, a window is closed this long after its estimated end; 0 = wait for events",
         unit="s",
         minimum=0.0,
         maximum=60.0,
@@ -156,7 +175,7 @@ class EventCameraParameters:
     )
     event_timeout_s: float = parameter(
         2.0,
-        "diagnostics warn after this long without a packet (source topic)",
+        "camera: diagnostics warn after this long without a packet",
         unit="s",
         minimum=0.1,
         maximum=3600.0,
@@ -165,6 +184,7 @@ class EventCameraParameters:
     crop: CropParameters = field(default_factory=CropParameters)
     wake: WakeParameters = field(default_factory=WakeParameters)
     simulator: SimulatorParameters = field(default_factory=SimulatorParameters)
+    inivation: InivationParameters = field(default_factory=InivationParameters)
 
     def __post_init__(self) -> None:
         if self.source == "file" and not self.path:
@@ -190,6 +210,11 @@ class EventCameraParameters:
             f"{_bitmap_bytes(self.bins, self.height, self.width)} B, above the {MAX_BITMAP_BYTES} that travel well: "
             f"down-sample by {factor}: width {width}, height {height}"
         )
+
+    @property
+    def live(self) -> bool:
+        """True when events come from a camera, as they happen, and not from something that is played."""
+        return self.source not in PLAYED
 
     @property
     def effective_clock_id(self) -> str:

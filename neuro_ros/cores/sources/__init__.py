@@ -17,14 +17,18 @@ if TYPE_CHECKING:
     from neuro_ros.cores.parameters.event_camera import EventCameraParameters
     from neuro_ros.cores.sources.base import Source
 
-__all__ = ["SOURCES", "open_source"]
+__all__ = ["PLAYED", "SOURCES", "open_source"]
 
 #: Source name to ``module:class``, called with the parameters; None = packets come from outside.
 SOURCES: dict[str, str | None] = {
     "topic": None,
     "file": "neuro_ros.cores.sources.file:FileSource",
     "simulator": "neuro_ros.cores.sources.simulator:SimulatorSource",
+    "inivation": "neuro_ros.cores.sources.inivation:InivationSource",
 }
+
+#: Sources that are played at the pace of sensor time; the others are cameras, which nobody can slow down.
+PLAYED = frozenset({"file", "simulator"})
 
 
 def open_source(parameters: EventCameraParameters) -> Source | None:

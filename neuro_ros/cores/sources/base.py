@@ -56,17 +56,26 @@ class Source(Protocol):
         Of the sensor [px].
     slice_ns : int
         Length of a slice [ns of sensor time].
+    live : bool
+        True for a camera: slices come when they happen, and are not paced.
     """
 
     width: int
     height: int
     slice_ns: int
+    live: bool
 
     def counters(self) -> DecodeCounters:
         """Return what the reader has met beside good events in this pass."""
 
-    def slices(self) -> Iterator[Slice]:
-        """Play once from the start; raises `RecordingError` when it cannot go on."""
+    def slices(self) -> Iterator[Slice | None]:
+        """Play once from the start; None = nothing has come since.
+
+        Raises
+        ------
+        NeuroRosError
+            While it plays, when it cannot go on.
+        """
 
     def close(self) -> None:
         """Release everything; safe twice."""

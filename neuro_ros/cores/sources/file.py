@@ -23,6 +23,8 @@ class FileSource:
         When the file is missing, foreign, not readable or without a single event.
     """
 
+    live = False
+
     def __init__(self, parameters: EventCameraParameters) -> None:
         self._parameters = parameters
         self._recording: Recording | None = None

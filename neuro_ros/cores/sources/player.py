@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hands out the slices of a source at the pace of sensor time."""
+"""Hands out the slices of a source at the pace of sensor time, or as they come where the source is a camera."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from neuro_ros.events.types import EVENT_DTYPE, TRIGGER_DTYPE
 __all__ = ["Player"]
 
 _NS_PER_S = 1_000_000_000
+#: How long a camera that has said nothing is left alone [s]: short against a window, long against a system call.
+_POLL_S = 0.001
 
 
 class Player:
@@ -72,6 +74,10 @@ class Player:
             first_ns: int | None = None
             until_ns = 0
             for piece in self._source.slices():
+                if piece is None:
+                    if stop.wait(_POLL_S):
+                        return
+                    continue
                 if first_ns is None:
                     first_ns = self._window_start(piece.until_ns - 1)
                 shifted = _shifted(piece, shift_ns)
@@ -92,7 +98,7 @@ class Player:
     def _wait(self, until_ns: int, stop: StopEvent) -> bool:
         """Wait until sensor time `until_ns` is due; False when stopped."""
         rate = self._parameters.rate
-        if rate <= 0.0:
+        if rate <= 0.0 or self._source.live:
             return not stop.is_set()
         now_ns = self._clock_ns()
         step_ns = until_ns - self._last_until_ns

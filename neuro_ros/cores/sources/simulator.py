@@ -27,6 +27,8 @@ class SimulatorSource:
         When the simulator cannot act what is asked for.
     """
 
+    live = False
+
     def __init__(self, parameters: EventCameraParameters) -> None:
         from neuro_ros.gestures import LABELS, STEP_NS, GestureStream
 
