@@ -8,13 +8,13 @@ Packets come through `EventCameraCore.receive`; a recording or the simulator is 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from neuro_ros.cores.camera_account import CameraAccount
+from neuro_ros.cores.camera_messages import CameraMessages
 from neuro_ros.cores.core import Clocks, Core, Health, HealthLevel, Output
 from neuro_ros.cores.messages import (
     ClockModel,
@@ -22,9 +22,9 @@ from neuro_ros.cores.messages import (
     EventPacket,
     ExternalTrigger,
     Gesture,
-    Header,
     SpikeTensor,
 )
+from neuro_ros.cores.overload import Overload
 from neuro_ros.cores.packets import PacketStream
 from neuro_ros.cores.parameters.event_camera import EventCameraParameters
 from neuro_ros.cores.sensor_time import SensorTime
@@ -39,6 +39,8 @@ __all__ = ["EventCameraCore"]
 _LOG = logging.getLogger(__name__)
 _NS_PER_S = 1_000_000_000
 _UINT32_MAX = 2**32 - 1
+#: Ticks in a row without a packet before windows are closed by the host's clock.
+_IDLE_TICKS = 2
 
 
 class EventCameraCore(Core):
@@ -57,6 +59,10 @@ class EventCameraCore(Core):
         Where every event went, since activation.
     state : str
         inactive, waiting (nothing arrived yet), running, finished or failed.
+    waiting : Callable[[], int]
+        Returns how many packets wait behind the one in hand; the driver that has a queue sets it.
+    wanted : Callable[[str], bool]
+        Tells whether anybody listens to an output that is made for people; the driver sets it.
 
     Raises
     ------
@@ -77,6 +83,8 @@ class EventCameraCore(Core):
             self.inputs = {"clock/model": ClockModel}  # type: ignore[misc]
         self._parameters = parameters
         self._clocks = clocks or Clocks()
+        self.waiting: Callable[[], int] = lambda: 0
+        self.wanted: Callable[[str], bool] = lambda _topic: False
         self._sensor: tuple[int, int] | None = None
         self._source_counters: Callable[[], DecodeCounters] | None = None
         self._time = SensorTime()
@@ -92,15 +100,14 @@ class EventCameraCore(Core):
         """Open the books of an activation."""
         self.account = CameraAccount()
         self._packets = PacketStream()
+        self._overload = Overload(self._parameters.overload.policy, self._parameters.overload.packets)
         self._windower: Windower | None = None
-        self._sequence = 0
-        self._samples = 0
+        self._say = CameraMessages(self._time, self._epoch, self._parameters.frame_id)
         self._last_sample_ns: int | None = None
         self._last_packet_ns: int | None = None
+        self._idle_ticks = 0
         self._withheld = 0
         self._labels: set[Label | None] = set()
-        self._frame_id = self._parameters.frame_id
-        self._triggers = 0
         self._failure = ""
         self._loss_judged = 0
         self._time.forget_arrivals()
@@ -119,16 +126,16 @@ class EventCameraCore(Core):
     # ---------------------------------------------------------------- the contract of a core
 
     def timers(self) -> Mapping[str, int]:
-        """Return the timer that closes windows while the camera is silent; sources other than packets need none."""
-        if self._parameters.source != "topic":
+        """Return the timer that closes windows while a camera is silent; what is played needs none."""
+        if not self._parameters.live:
             return {}
         return {"idle": max(self._parameters.window_length_ns // 2, _NS_PER_S // 1000)}
 
     def activate(self, now_ns: int) -> Sequence[Output]:
         """Begin a new epoch, with sequence 0 and new books."""
-        self._begin()
         # Host time makes epochs grow across restarts of the process, the maximum within it even if the clock steps.
         self._epoch = max(self._epoch + 1, now_ns)
+        self._begin()
         self.state = "waiting"
         self._activated_ns = now_ns
         return ()
@@ -145,6 +152,11 @@ class EventCameraCore(Core):
         """Close the windows that have ended according to the host's clock while the camera says nothing."""
         grace_ns = round(self._parameters.idle_grace_s * _NS_PER_S)
         reached_ns = self._time.sensor_ns(now_ns)
+        # A computer that stalls wakes up to this timer first and to the packets that came meanwhile afterwards: only
+        # when nothing has come since the last tick either is the camera silent.
+        self._idle_ticks += 1
+        if self._idle_ticks < _IDLE_TICKS or self.waiting():
+            return ()
         if not grace_ns or self._windower is None or reached_ns is None or self._last_packet_ns is None:
             return ()
         if now_ns - self._last_packet_ns < grace_ns:
@@ -212,6 +224,8 @@ class EventCameraCore(Core):
             raise RuntimeError("set_sensor has not been called, the size of the sensor is unknown")
         if self._windower is None:
             self._renew_windower()
+        if len(batch.events):
+            self._last_packet_ns = now_ns
         return self._take(batch, now_ns, until_ns, label)
 
     def finish(self, now_ns: int) -> Sequence[Output]:
@@ -236,9 +250,9 @@ class EventCameraCore(Core):
         if self._packets.begins_anew(packet):
             outputs += self._flush()
             self._time.forget_arrivals()
-        if not self._parameters.frame_id and packet.header.frame_id != self._frame_id:
+        if not self._parameters.frame_id and packet.header.frame_id != self._say.frame_id:
             outputs += self._flush()
-            self._frame_id = packet.header.frame_id
+            self._say.frame_id = packet.header.frame_id
         batch = self._packets.decode(packet)
         if batch is None:
             return outputs
@@ -252,6 +266,8 @@ class EventCameraCore(Core):
             self._sensor = (packet.width, packet.height)
             self._renew_windower()
         self._last_packet_ns = now_ns
+        if self._windower is not None:
+            batch = self._overload.relieve(batch, self.waiting(), self._windower)
         outputs += self._take(batch, now_ns, None, None)
         return outputs
 
@@ -277,9 +293,10 @@ class EventCameraCore(Core):
 
     @property
     def _clock_id(self) -> str:
-        return self._parameters.clock_id or self._frame_id
+        return self._parameters.clock_id or self._say.frame_id
 
     def _take(self, batch: EventBatch, now_ns: int, until_ns: int | None, label: Label | None) -> list[Output]:
+        self._idle_ticks = 0
         windower = self._windower
         if windower is None:
             return []
@@ -288,7 +305,7 @@ class EventCameraCore(Core):
         reached_ns = newest_ns if until_ns is None else until_ns
         if reached_ns is not None:
             self._time.observe(reached_ns, now_ns)
-        outputs = self._trigger_messages(batch)
+        outputs = [Output("events/trigger", message) for message in self._say.external_triggers(batch)]
         if newest_ns is not None:
             outputs += self._clock_sample(newest_ns, now_ns)
         self._labels.add(label)
@@ -314,11 +331,10 @@ class EventCameraCore(Core):
                 self._withheld = min(self._withheld + 1, _UINT32_MAX)
                 continue
             self.account.sent(window)
-            tensor = self._tensor(window)
+            tensor = self._say.tensor(window, self._withheld, self._clocks.system_ns())
             if known and truth is not None:
-                outputs.append(Output("truth", self._truth(tensor, truth)))
+                outputs.append(Output("truth", self._say.truth(tensor, truth)))
             outputs.append(Output("spikes", tensor))
-            self._sequence += 1
             self._withheld = 0
         return outputs
 
@@ -327,76 +343,19 @@ class EventCameraCore(Core):
         # A window with a known loss may have been an active one.
         return window.complete and window.events_in * _NS_PER_S < threshold_hz * (window.end_ns - window.start_ns)
 
-    def _tensor(self, window: SpikeWindow) -> SpikeTensor:
-        encoding, data = encode_tensor(window.bitmap, window.cells, window.active)
-        end_ns, clock_state = self._time.host_ns(window.end_ns)
-        start_ns, _ = self._time.host_ns(window.start_ns)
-        return SpikeTensor(
-            header=Header(end_ns, self._frame_id),
-            sequence=self._sequence,
-            epoch=self._epoch,
-            windows_withheld=self._withheld,
-            window_start=start_ns,
-            closed_at=self._clocks.system_ns(),
-            sensor_start_ns=window.start_ns,
-            sensor_end_ns=window.end_ns,
-            bins=window.bins,
-            channels=window.channels,
-            height=window.height,
-            width=window.width,
-            encoding=encoding,
-            active=window.active,
-            events_in=window.events_in,
-            events_binned=window.events_binned,
-            events_filtered=window.events_filtered,
-            events_dropped=window.events_dropped,
-            complete=window.complete,
-            clock_state=clock_state,
-            data=data,
-        )
-
-    @staticmethod
-    def _truth(tensor: SpikeTensor, label: Label) -> Gesture:
-        index, name = label
-        return Gesture(
-            header=Header(tensor.header.stamp, tensor.header.frame_id),
-            sequence=tensor.sequence,
-            epoch=tensor.epoch,
-            label=name,
-            class_index=index,
-            confidence=math.nan,
-        )
-
     # ---------------------------------------------------------------- clock and triggers
 
     def _clock_sample(self, newest_ns: int, now_ns: int) -> list[Output]:
         parameters = self._parameters
         # A recording played at another pace says nothing about a clock.
-        if not parameters.clock_sample_rate_hz or (parameters.source != "topic" and parameters.rate != 1.0):
+        if not parameters.clock_sample_rate_hz or (not parameters.live and parameters.rate != 1.0):
             return []
         period_ns = _NS_PER_S / parameters.clock_sample_rate_hz
         last_ns = self._last_sample_ns
         if last_ns is not None and 0 <= now_ns - last_ns < period_ns:
             return []
         self._last_sample_ns = now_ns
-        sample = ClockSample(
-            header=Header(now_ns, self._frame_id),
-            clock_id=self._clock_id,
-            sensor_ns=newest_ns,
-            host_arrival_ns=now_ns,
-            sequence=self._samples,
-        )
-        self._samples += 1
-        return [Output("clock/sample", sample)]
-
-    def _trigger_messages(self, batch: EventBatch) -> list[Output]:
-        outputs = []
-        for time_ns, number, edge in batch.triggers.tolist():
-            host_ns, clock_state = self._time.host_ns(time_ns)
-            message = ExternalTrigger(Header(host_ns, self._frame_id), number, edge, time_ns, clock_state)
-            outputs.append(Output("events/trigger", message))
-        self._triggers += len(outputs)
-        return outputs
+        return [Output("clock/sample", self._say.clock_sample(self._clock_id, newest_ns, now_ns))]
 
     # ---------------------------------------------------------------- health
 
@@ -409,10 +368,12 @@ class EventCameraCore(Core):
             "state": self.state,
             "source": self._parameters.source,
             "epoch": self._epoch,
-            "last_sequence": self._sequence - 1,
+            "last_sequence": self._say.sequence - 1,
             "events_read": self.account.events_read,
-            "triggers": self._triggers,
+            "triggers": self._say.triggers,
             **vars(self._packets.counters),
+            "packets_relieved": self._overload.packets,
+            "packets_waiting": self.waiting(),
         }
         decoder = self._packets.decoder
         counters = decoder.counters if decoder is not None else None
@@ -426,7 +387,7 @@ class EventCameraCore(Core):
     def _judge_source(self, now_ns: int) -> tuple[HealthLevel, str]:
         if self.state == "failed":
             return HealthLevel.ERROR, self._failure
-        if self._parameters.source != "topic" or self.state == "inactive":
+        if not self._parameters.live or self.state in ("inactive", "finished"):
             return HealthLevel.OK, self.state
         if self._last_packet_ns is None and self._packets.counters.packets_refused:
             return HealthLevel.ERROR, f"packets are refused: {self._packets.refusal}"
@@ -453,7 +414,7 @@ class EventCameraCore(Core):
         values = {
             "clock_id": self._clock_id,
             "clock_state": name,
-            "samples": self._samples,
+            "samples": self._say.samples,
             "models": time.models,
             "models_refused": time.models_refused,
             "models_distrusted": time.models_distrusted,

@@ -60,6 +60,10 @@ _HEADER = "std_msgs/Header"
 #: Definitions of other packages' messages that the graph carries; their order of fields is part of their type.
 _FOREIGN = {
     "sensor_msgs/msg/Temperature": "std_msgs/Header header\nfloat64 temperature\nfloat64 variance\n",
+    "sensor_msgs/msg/Image": (
+        "std_msgs/Header header\nuint32 height\nuint32 width\nstring encoding\nuint8 is_bigendian\nuint32 step\n"
+        "uint8[] data\n"
+    ),
     "event_camera_msgs/msg/EventPacket": (
         "std_msgs/Header header\nuint32 height\nuint32 width\nuint64 seq\nuint64 time_base\n"
         "string encoding\nbool is_bigendian\nuint8[] events\n"

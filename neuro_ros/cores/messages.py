@@ -26,6 +26,7 @@ __all__ = [
     "ExternalTrigger",
     "Gesture",
     "Header",
+    "Image",
     "PtpMessage",
     "SnnTelemetry",
     "SpikeTensor",
@@ -271,6 +272,19 @@ class Temperature:
     variance: float = 0.0
 
 
+@dataclass(slots=True)
+class Image:
+    """``sensor_msgs/Image``: a picture for people."""
+
+    header: Header = field(default_factory=Header)
+    height: int = 0
+    width: int = 0
+    encoding: str = ""
+    is_bigendian: int = 0
+    step: int = 0
+    data: bytes = b""
+
+
 #: ROS type name of every class here, as it stands in a bag.
 ROS_TYPES: dict[type, str] = {
     **{
@@ -289,6 +303,7 @@ ROS_TYPES: dict[type, str] = {
     },
     EventPacket: "event_camera_msgs/msg/EventPacket",
     Temperature: "sensor_msgs/msg/Temperature",
+    Image: "sensor_msgs/msg/Image",
 }
 
 #: Fields that hold measured wall-clock times: they differ from run to run and are left out of replay digests.

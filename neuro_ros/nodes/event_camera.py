@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from neuro_ros.cores.core import Health, HealthLevel
 from neuro_ros.cores.event_camera import EventCameraCore
@@ -21,6 +22,7 @@ from neuro_ros.errors import NeuroRosError
 from neuro_ros.nodes import conversion
 from neuro_ros.nodes.lifecycle import LifecycleShell
 from neuro_ros.nodes.run import run_node
+from neuro_ros.nodes.worker import PostedCall
 
 __all__ = ["EventCameraNode", "main"]
 
@@ -28,6 +30,10 @@ __all__ = ["EventCameraNode", "main"]
 _SUBSCRIBER_POLL_S = 0.02
 #: Without a pace, the source waits for the middleware of its subscribers, but never longer than this a time [s].
 _DELIVERY_WAIT_S = 0.1
+#: The queue holds so many times the packets beyond which the overload policy begins to act.
+_QUEUE_FACTOR = 4
+#: What `PostedCall.kind` says of a packet.
+_PACKET_CALL = "receive events"
 #: A recording that comes later than this is worth a warning [s].
 _LAG_WARN_S = 0.5
 
@@ -41,8 +47,20 @@ class EventCameraNode(LifecycleShell):
         self._waiting = False
         super().__init__("event_camera", EventCameraCore, EventCameraParameters, **kwargs)
 
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give packets a queue and a worker, then configure as every node; what is played has a thread already."""
+        parameters = self.parameters
+        self._queue_limit = _QUEUE_FACTOR * parameters.overload.packets if parameters.source == "topic" else None
+        return super().on_configure(state)
+
+    def overflow(self, waiting: list[PostedCall], new: PostedCall) -> PostedCall:
+        """Let the oldest packet go when the core is not even asked in time; the gap in the numbers is counted."""
+        return next((call for call in waiting if call.kind == _PACKET_CALL), new)
+
     def configured(self) -> None:
         """Open the source, so that whatever is wrong with it is said now."""
+        self.core.waiting = lambda: 0 if self._driver is None else self._driver.queue_depth
+        self.core.wanted = lambda topic: self.subscription_count(topic) > 0
         if self.parameters.source == "topic":
             conversion.ros_class(EventPacket)  # names the package to install where it is missing
             return

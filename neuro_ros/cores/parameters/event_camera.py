@@ -66,6 +66,21 @@ class WakeParameters:
 
 
 @dataclass(frozen=True)
+class OverloadParameters:
+    """What gives way when packets come faster than they are worked off."""
+
+    policy: str = parameter(
+        "drop_oldest",
+        "source topic, while too many packets wait: drop_oldest = give up whole packets, oldest first; "
+        "subsample = keep one event in 2 to 64; both are counted",
+        choices=("drop_oldest", "subsample"),
+    )
+    packets: int = parameter(
+        64, "packets that may wait before anything gives way; four times as many at most", minimum=1, maximum=4096
+    )
+
+
+@dataclass(frozen=True)
 class InivationParameters:
     """A camera of iniVation."""
 
@@ -183,6 +198,7 @@ class EventCameraParameters:
     )
     crop: CropParameters = field(default_factory=CropParameters)
     wake: WakeParameters = field(default_factory=WakeParameters)
+    overload: OverloadParameters = field(default_factory=OverloadParameters)
     simulator: SimulatorParameters = field(default_factory=SimulatorParameters)
     inivation: InivationParameters = field(default_factory=InivationParameters)
 

@@ -113,11 +113,15 @@ class BagRecording(Recording):
         message
             With the fields of ``EventPacket``.
         """
+        return (message for _, message in self.timed_packets())
+
+    def timed_packets(self) -> Iterator[tuple[int, Any]]:
+        """Read the messages with the times [ns] at which they were recorded."""
         for source in self._sources:
             raw_messages = source.reader.messages(source.connections)
             while True:
                 try:
-                    _, _, raw = next(raw_messages)
+                    _, time_ns, raw = next(raw_messages)
                 except StopIteration:
                     break
                 except shim.damage() as error:
@@ -131,7 +135,7 @@ class BagRecording(Recording):
                 except shim.damage():
                     self.counters.errors += 1
                     continue
-                yield message
+                yield time_ns, message
 
     def _batches(self, max_events: int, start_ns: int | None) -> Iterator[EventBatch]:  # noqa: ARG002 - to come
         decoder = PacketDecoder(self._encoding, self.width, self.height)

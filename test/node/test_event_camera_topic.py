@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packets of a publisher process through the middleware: the windows are the file's, whatever the encoding."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.lifecycle import TransitionCallbackReturn
+
+from neuro_ros.events import Geometry, WindowDigest, Windower, decode_tensor, open_recording
+from neuro_ros.msg import ExternalTrigger, SpikeTensor
+from neuro_ros.nodes.event_camera import EventCameraNode
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+BAGS = ("test_events_1",)
+SIDE = 32
+LENGTH_NS = 50_000_000
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("event_camera_msgs") is None,
+    reason="event_camera_msgs is not built: make test builds test/workspace",
+)
+
+
+def read_windows(path):
+    """Return the windows of a file, its last one apart, and how many events and triggers it holds."""
+    with open_recording(path) as recording:
+        size = (recording.width, recording.height)
+        windower = Windower(LENGTH_NS, 10, Geometry.fit(*size, SIDE, SIDE), *size, max_gap_ns=10**10)
+        windows, events, triggers = [], 0, 0
+        for batch in recording.batches():
+            windows += windower.push(batch)
+            events += len(batch.events)
+            triggers += len(batch.triggers)
+        return windows, events, triggers
+
+
+@pytest.mark.parametrize("bag", BAGS)
+def test_a_bag_published_by_another_process_makes_the_windows_of_the_file(bag, bed, spawn):
+    windows, events, triggers = read_windows(DATA / bag)
+    node = bed.make(
+        EventCameraNode,
+        parameters={
+            "source": "topic",
+            "width": SIDE,
+            "height": SIDE,
+            "frame_id": "",
+            "idle_grace_s": 0.0,  # the windows are closed by events alone, as in the file
+            "overload.packets": 4096,  # a slow computer shall be slow here, not lossy
+        },
+    )
+    spikes = bed.collect(SpikeTensor, "spikes", 1000)
+    edges = bed.collect(ExternalTrigger, "events/trigger", 10000)
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    bed.until(lambda: node.subscription_count("spikes") == 1 and node.subscription_count("events/trigger") == 1)
+    driver = [sys.executable, "-m", "neuro_ros.nodes.packet_publisher", str(DATA / bag)]
+    spawn([*driver, "--topic", f"{bed.namespace}/events", "--rate", "0.5"])
+    account = node.core.account
+    bed.until(lambda: account.events_read == events, 60.0, f"{events} events")
+    bed.until(lambda: len(spikes) == len(windows), 20.0, f"{len(windows)} windows")
+    assert [message.sequence for message in spikes] == list(range(len(windows)))
+    assert account.events_sent + account.events_pending == events
+    assert sum(account.events_dropped.values()) == 0
+    received, expected = WindowDigest(), WindowDigest()
+    for message, window in zip(spikes, windows, strict=True):
+        data = bytes(message.data)
+        cells = message.bins * message.channels * message.height * message.width
+        received.update(message.sensor_start_ns, decode_tensor(message.encoding, data, cells))
+        expected.update(window.start_ns, window.bitmap)
+        assert (message.events_in, message.events_binned, message.complete) == (
+            window.events_in,
+            window.events_binned,
+            window.complete,
+        )
+    assert received.hexdigest() == expected.hexdigest()
+    bed.until(lambda: len(edges) == triggers, 20.0, f"{triggers} triggers")
+
+
+def test_a_driver_that_stops_and_comes_back_is_followed(bed, spawn):
+    """Another process takes the driver's place: the numbers start over and every event is accounted for."""
+    bag = DATA / "test_events_1"
+    _, events, _ = read_windows(bag)
+    node = bed.make(EventCameraNode, parameters={"source": "topic", "width": SIDE, "height": SIDE, "frame_id": "eye"})
+    diagnostics = bed.collect(DiagnosticArray, "/diagnostics", 1000)
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    driver = [sys.executable, "-m", "neuro_ros.nodes.packet_publisher", str(bag), "--topic", f"{bed.namespace}/events"]
+    account = node.core.account
+    for times in (1, 2):
+        child = spawn(driver)
+        bed.until(lambda total=times * events: account.events_read == total, 60.0, f"{times} times {events} events")
+        child.stop()
+
+    def last(name):
+        return next(
+            {item.key: item.value for item in status.values}
+            for message in reversed(diagnostics)
+            for status in message.status
+            if status.name.endswith(f"event_camera: {name}")
+        )
+
+    diagnostics.clear()
+    bed.until(lambda: diagnostics and last("source")["restarts"] == "1", what="the restart in the diagnostics")
+    assert last("source")["packets_lost"] == "0"
+    assert account.events_read == account.events_sent + account.events_pending + sum(account.events_dropped.values())
