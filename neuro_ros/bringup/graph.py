@@ -24,6 +24,7 @@ from neuro_ros.cores.parameters import (
     parameter_class,
     parameter_infos,
 )
+from neuro_ros.cores.sources import PLAYED, SOURCES
 from neuro_ros.errors import UsageError
 
 __all__ = [
@@ -81,7 +82,7 @@ class GraphOptions:
     source: str = parameter(
         "auto",
         "where events come from; auto = file when a recording is given, else simulator",
-        choices=("auto", "simulator", "file", "topic"),
+        choices=("auto", *SOURCES),
     )
     recording: str = parameter("", "recording to play, of any format that `neuro_ros info` reads")
     encoding: str = parameter("", "how events are coded in a recording without a header, such as evt3")
@@ -297,7 +298,7 @@ def _camera_parameters(options: GraphOptions, subscribers: int) -> dict[str, Any
         "sensor_height": options.height,
         "rate": options.rate,
         "loop": options.loop,
-        "wait_for_subscribers": 0 if source == "topic" else subscribers,
+        "wait_for_subscribers": subscribers if source in PLAYED else 0,
         "window_length_ns": model.window_length_ns,
         "bins": model.bins,
         "width": width,
@@ -348,7 +349,7 @@ def describe_graph(
     parameters: dict[str, dict[str, Any]] = {name: {} for name in MANAGED}
     # The network and, where there is one, the recorder: no window of a recording may be gone before they listen.
     parameters["event_camera"] = _camera_parameters(options, subscribers=2 if options.record else 1)
-    if options.effective_source != "topic":
+    if options.effective_source in PLAYED:
         # A machine that plays something back may well be a virtual one, without a thermometer; a robot must have one.
         parameters["thermal_compensation"] = {"sensor_fallback": "simulated"}
     parameters["snn_inference"] = _inference_parameters(options)

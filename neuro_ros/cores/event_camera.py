@@ -60,7 +60,7 @@ class EventCameraCore(Core):
     state : str
         inactive, waiting (nothing arrived yet), running, finished or failed.
     waiting : Callable[[], int]
-        Returns how many packets wait behind the one in hand; the driver that has a queue sets it.
+        Returns how many packets wait behind the one in hand; the driver that knows sets it.
     wanted : Callable[[str], bool]
         Tells whether anybody listens to an output that is made for people; the driver sets it.
 

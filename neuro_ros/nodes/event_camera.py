@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from neuro_ros.cores.core import Health, HealthLevel
 from neuro_ros.cores.event_camera import EventCameraCore
@@ -19,10 +19,10 @@ from neuro_ros.cores.sources import open_source
 from neuro_ros.cores.sources.base import Source
 from neuro_ros.cores.sources.player import Player
 from neuro_ros.errors import NeuroRosError
-from neuro_ros.nodes import conversion
+from neuro_ros.nodes import conversion, qos
 from neuro_ros.nodes.lifecycle import LifecycleShell
+from neuro_ros.nodes.packet_reader import PacketReader
 from neuro_ros.nodes.run import run_node
-from neuro_ros.nodes.worker import PostedCall
 
 __all__ = ["EventCameraNode", "main"]
 
@@ -30,10 +30,12 @@ __all__ = ["EventCameraNode", "main"]
 _SUBSCRIBER_POLL_S = 0.02
 #: Without a pace, the source waits for the middleware of its subscribers, but never longer than this a time [s].
 _DELIVERY_WAIT_S = 0.1
-#: The queue holds so many times the packets beyond which the overload policy begins to act.
-_QUEUE_FACTOR = 4
-#: What `PostedCall.kind` says of a packet.
-_PACKET_CALL = "receive events"
+#: So many times the packets beyond which the overload policy begins to act are held; more wait in the middleware, which
+#: drops the oldest of its own and so makes gaps in their numbers.
+_QUEUE_FACTOR = 2
+_HELD_BYTES = 64 << 20
+#: How soon a silent camera's reader notices that it shall stop [s].
+_READER_WAIT_S = 0.02
 #: A recording that comes later than this is worth a warning [s].
 _LAG_WARN_S = 0.5
 
@@ -45,21 +47,13 @@ class EventCameraNode(LifecycleShell):
         self._source: Source | None = None
         self._player: Player | None = None
         self._waiting = False
+        self._reader: PacketReader | None = None
+        self._packets: deque[tuple[Any, Mapping[str, Any]]] = deque()
         super().__init__("event_camera", EventCameraCore, EventCameraParameters, **kwargs)
-
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give packets a queue and a worker, then configure as every node; what is played has a thread already."""
-        parameters = self.parameters
-        self._queue_limit = _QUEUE_FACTOR * parameters.overload.packets if parameters.source == "topic" else None
-        return super().on_configure(state)
-
-    def overflow(self, waiting: list[PostedCall], new: PostedCall) -> PostedCall:
-        """Let the oldest packet go when the core is not even asked in time; the gap in the numbers is counted."""
-        return next((call for call in waiting if call.kind == _PACKET_CALL), new)
 
     def configured(self) -> None:
         """Open the source, so that whatever is wrong with it is said now."""
-        self.core.waiting = lambda: 0 if self._driver is None else self._driver.queue_depth
+        self.core.waiting = self._packets.__len__
         self.core.wanted = lambda topic: self.subscription_count(topic) > 0
         if self.parameters.source == "topic":
             conversion.ros_class(EventPacket)  # names the package to install where it is missing
@@ -75,8 +69,49 @@ class EventCameraNode(LifecycleShell):
         if source is not None:
             source.close()
 
+    def _subscribe(self, topic: str, cls: type) -> None:
+        """Leave packets to the reader, in the thread of :meth:`run`; everything else is the executor's."""
+        if cls is EventPacket:
+            self._reader = PacketReader(self, conversion.ros_class(cls), topic, qos.subscription_qos(topic))
+        else:
+            super()._subscribe(topic, cls)
+
+    def _stop_inputs(self) -> None:
+        super()._stop_inputs()  # the thread has ended
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+        self._packets.clear()
+
     def run(self, stop_event: threading.Event) -> None:
-        """Play the source into the core until it ends or the node is deactivated."""
+        """Take packets, or play the source into the core until it ends, until the node is deactivated."""
+        if self._reader is not None:
+            self._read_packets(self._reader, stop_event)
+        else:
+            self._play(stop_event)
+
+    def _read_packets(self, reader: PacketReader, stop_event: threading.Event) -> None:
+        waiting = self._packets
+        held_bytes = 0
+        limit = _QUEUE_FACTOR * self.parameters.overload.packets
+        while not stop_event.is_set():
+            if not waiting and not reader.wait(_READER_WAIT_S):
+                continue
+            while len(waiting) < limit and held_bytes < _HELD_BYTES and (taken := reader.take()) is not None:
+                waiting.append(taken)
+                held_bytes += len(taken[0].events)
+            if not waiting:
+                continue
+            message, info = waiting.popleft()
+            held_bytes -= len(message.events)
+            try:
+                packet = conversion.from_ros(EventPacket, message)
+            except NeuroRosError as error:
+                self._core_error("receive events", error)
+            else:
+                self.invoke("receive", "events", packet, self._arrival_ns(info))
+
+    def _play(self, stop_event: threading.Event) -> None:
         source = self._source
         if source is None:
             return

@@ -18,6 +18,7 @@ from typing import Any
 
 import rclpy
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from neuro_ros.cores.messages import EventPacket
 from neuro_ros.errors import NeuroRosError
@@ -63,7 +64,7 @@ def main() -> int:
     except NeuroRosError as error:
         sys.stderr.write(f"packet_publisher: {error}\n")
         return 2
-    rclpy.init(args=[])
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = Node("camera_driver")
     publisher = node.create_publisher(conversion.ros_class(EventPacket), args.topic, qos.publisher_qos("events"))
     pause = threading.Event()
@@ -72,6 +73,8 @@ def main() -> int:
     try:
         while publisher.get_subscription_count() == 0:
             pause.wait(_POLL_S)
+        sys.stdout.write("publishing\n")
+        sys.stdout.flush()
         begin_ns = time.monotonic_ns()
         behind_ns = 0
         for time_ns, message in packets:

@@ -76,7 +76,11 @@ class OverloadParameters:
         choices=("drop_oldest", "subsample"),
     )
     packets: int = parameter(
-        64, "packets that may wait before anything gives way; four times as many at most", minimum=1, maximum=4096
+        256,
+        "packets that may wait before anything gives way; drivers send up to 1000 a second. Twice as many are held, and "
+        "64 MB at most",
+        minimum=1,
+        maximum=4096,
     )
 
 
