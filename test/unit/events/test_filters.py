@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neuro_ros.cli import command
 from neuro_ros.events import EVENT_DTYPE, TRIGGER_DTYPE, EventBatch, Geometry, Windower
 from neuro_ros.events.filters import (
     FILTERS,
@@ -29,6 +32,7 @@ from neuro_ros.events.types import MARK_DROPPED, MARK_FILTERED, as_words
 
 WIDTH, HEIGHT = 9, 7
 MARKS = MARK_FILTERED | MARK_DROPPED
+BAG = Path(__file__).resolve().parents[2] / "data" / "test_events_1"
 
 
 def events_of(rows):
@@ -456,3 +460,42 @@ def test_a_filter_that_does_not_fit_the_sensor_is_refused():
         FilterChain([Refractory(1)], 65535, 65535)
     with pytest.raises(FilterError, match="0x5"):
         FilterChain([], 0, 5)
+
+
+# --- on the command line ----------------------------------------------------------------------------------------------
+def verb(capsys, *arguments):
+    code = command.main([str(item) for item in arguments])
+    out, err = capsys.readouterr()
+    return code, json.loads(out) if out else None, err
+
+
+def test_window_and_convert_agree_about_what_filters_leave(tmp_path, capsys):
+    filters = ["--filter", "hot_pixels:learn_s=0.3", "--filter", "background_activity",
+               "--filter", "downsample:factor=2", "--filter", "rate_cap:rate_hz=2e5"]  # fmt: skip
+    code, windows, _ = verb(capsys, "window", BAG, *filters, "--json")
+    assert code == 0
+    assert windows["events_in"] == 343474
+    assert windows["events_in"] == windows["events_binned"] + windows["events_filtered"] + windows["events_dropped"]
+    assert list(windows["filters"]) == ["hot_pixels", "background_activity", "downsample", "rate_cap"]
+    assert windows["filters"]["hot_pixels"]["masked"] == 1
+    assert windows["events_dropped"] == windows["filters"]["rate_cap"]["dropped"] > 0
+    code, converted, _ = verb(capsys, "convert", BAG, tmp_path / "left.raw", *filters, "--json")
+    assert code == 0
+    assert converted["filters"] == windows["filters"]
+    assert converted["events"] == 343474 - sum(
+        item.get("filtered", 0) + item.get("dropped", 0) for item in converted["filters"].values()
+    )
+    _, info, _ = verb(capsys, "info", tmp_path / "left.raw", "--json")
+    assert (info["width"], info["height"], info["events"]) == (320, 240, converted["events"])
+    _, left, _ = verb(capsys, "window", tmp_path / "left.raw", "--json")
+    assert left["sha256"] == windows["sha256"]
+
+
+def test_a_wrong_filter_is_a_line_and_exit_code_2(capsys):
+    for item, words in (
+        ("blur", "there is no filter 'blur'; there are: crop"),
+        ("crop:x0=600,y0=0,width=100,height=100", "x=700"),
+    ):
+        code, _, err = verb(capsys, "window", BAG, "--filter", item)
+        assert (code, err.count("\n")) == (2, 1)
+        assert words in err
