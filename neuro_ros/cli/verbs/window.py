@@ -15,9 +15,12 @@ from neuro_ros.cli.arguments import (
     positive_int,
 )
 from neuro_ros.events import LATE_POLICIES, POLARITIES, Geometry, WindowDigest, Windower, open_recording
+from neuro_ros.events.count_windows import CountWindower
 from neuro_ros.events.filters import FilterChain
 
 SUMMARY = "cut a recording into windows of binary spike tensors and print their digest"
+
+_LENGTH_NS = 50_000_000
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -42,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recording_arguments(parser)
     parser.add_argument("--topic", help="topic of the events, where a bag holds several")
     group = parser.add_argument_group("windows")
-    group.add_argument("--length-ms", type=positive_float, default=50.0, metavar="MS", help="length (default: 50)")
+    group.add_argument("--length-ms", type=positive_float, metavar="MS", help="length (default: 50, none with --count)")
+    group.add_argument(
+        "--count", type=positive_int, metavar="N", help="close a window after N events, or at the length if given too"
+    )
     group.add_argument("--bins", type=positive_int, default=10, metavar="N", help="time bins a window (default: 10)")
     group.add_argument("--size", type=_size, default=(128, 128), metavar="WxH", help="of the tensor (default: 128x128)")
     group.add_argument(
@@ -57,20 +63,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json_argument(parser)
 
 
+def _windower(args: argparse.Namespace, geometry: Geometry, width: int, height: int) -> Windower | CountWindower:
+    """Make what cuts by time, by count or by both."""
+    length_ns = None if args.length_ms is None else round(args.length_ms * 1_000_000)
+    options = {"polarity": args.polarity, "late_policy": args.late}
+    if args.count is None:
+        return Windower(_LENGTH_NS if length_ns is None else length_ns, args.bins, geometry, width, height, **options)
+    return CountWindower(args.count, args.bins, geometry, width, height, length_ns=length_ns, **options)
+
+
 def main(args: argparse.Namespace) -> int:
     """Print what became of every event, and the digest."""
     with open_recording(args.file, args.encoding, args.width, args.height, args.topic) as recording:
         chain = FilterChain(args.filters, recording.width, recording.height)
         geometry = Geometry.fit(chain.width, chain.height, args.size[0], args.size[1], args.crop)
-        windower = Windower(
-            round(args.length_ms * 1_000_000),
-            args.bins,
-            geometry,
-            chain.width,
-            chain.height,
-            polarity=args.polarity,
-            late_policy=args.late,
-        )
+        windower = _windower(args, geometry, chain.width, chain.height)
         digest = WindowDigest()
         active = 0
         for batch in recording.batches():
