@@ -84,6 +84,7 @@ class BackgroundActivity(EventFilter):
     """
 
     name: ClassVar[str] = "background_activity"
+    example: ClassVar[str] = "background_activity:within_us=10000"
 
     within_us: float = 10_000.0
     neighbours: int = 1

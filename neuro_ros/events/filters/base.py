@@ -65,6 +65,8 @@ class EventFilter(ABC):
 
     #: As in ``--filter NAME`` and in `neuro_ros.events.filters.FILTERS`.
     name: ClassVar[str]
+    #: One of its kind as text, with what must be given; fits a sensor of any size.
+    example: ClassVar[str]
 
     @abstractmethod
     def build(self, width: int, height: int) -> FilterStep:

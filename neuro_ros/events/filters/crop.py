@@ -58,6 +58,7 @@ class Crop(EventFilter):
     """
 
     name: ClassVar[str] = "crop"
+    example: ClassVar[str] = "crop:x0=0,y0=0,width=1,height=1"
 
     x0: int
     y0: int

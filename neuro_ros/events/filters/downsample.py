@@ -68,6 +68,7 @@ class Downsample(EventFilter):
     """
 
     name: ClassVar[str] = "downsample"
+    example: ClassVar[str] = "downsample:factor=2"
 
     factor: int
     policy: str = "all"

@@ -168,6 +168,7 @@ class HotPixels(EventFilter):
     """
 
     name: ClassVar[str] = "hot_pixels"
+    example: ClassVar[str] = "hot_pixels:learn_s=1,rate_hz=100"
 
     learn_s: float = 1.0
     rate_hz: float = 100.0

@@ -46,6 +46,7 @@ class Polarity(EventFilter):
     """
 
     name: ClassVar[str] = "polarity"
+    example: ClassVar[str] = "polarity:keep=on"
 
     keep: str
 

@@ -103,6 +103,7 @@ class RateCap(EventFilter):
     """
 
     name: ClassVar[str] = "rate_cap"
+    example: ClassVar[str] = "rate_cap:rate_hz=1e6"
 
     rate_hz: float
     policy: str = "decimate"

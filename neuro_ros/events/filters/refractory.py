@@ -61,6 +61,7 @@ class Refractory(EventFilter):
     """
 
     name: ClassVar[str] = "refractory"
+    example: ClassVar[str] = "refractory:period_us=1000"
 
     period_us: float
     per_polarity: bool = False

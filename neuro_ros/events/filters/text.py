@@ -69,7 +69,7 @@ def read_filter(text: str, filters: Mapping[str, type[EventFilter]]) -> EventFil
             raise FilterError(f"filter {name}: {key} is {value!r}, it must be {kind}") from None
     required = [key for key, item in fields.items() if item.default is dataclasses.MISSING and key not in values]
     if required:
-        raise FilterError(f"filter {name}: {', '.join(required)} must be given, as in {name}:{required[0]}=VALUE")
+        raise FilterError(f"filter {name}: {', '.join(required)} must be given, as in {chosen.example}")
     try:
         return chosen(**values)
     except FilterError as error:

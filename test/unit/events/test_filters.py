@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuro_ros.cli import command
-from neuro_ros.events import EVENT_DTYPE, TRIGGER_DTYPE, EventBatch, Geometry, Windower
+from neuro_ros.events import EVENT_DTYPE, TRIGGER_DTYPE, EventBatch, Geometry, Windower, warm_up
 from neuro_ros.events.filters import (
     FILTERS,
     BackgroundActivity,
@@ -421,7 +421,7 @@ def test_filters_as_text(text, expected):
     [
         ("", "no filter ''"),
         ("blur", "there are: crop, downsample"),
-        ("refractory", "period_us must be given, as in refractory:period_us=VALUE"),
+        ("refractory", "period_us must be given, as in refractory:period_us=1000"),
         ("refractory:", "'' is not KEY=VALUE with a key of period_us, per_polarity"),
         ("refractory:period=3", "'period=3' is not KEY=VALUE"),
         ("refractory:period_us=soon", "period_us is 'soon', it must be a number"),
@@ -445,6 +445,18 @@ def test_a_wrong_text_is_refused_in_one_line(text, words):
         parse_filter(text)
     assert words in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_every_filter_has_an_example_that_fits_any_sensor(name):
+    item = parse_filter(FILTERS[name].example)
+    assert type(item) is FILTERS[name]
+    assert item.name == name
+    FilterChain([item], 1, 1).apply(EventBatch(events_of([(0, 0, 0, 1)])))
+
+
+def test_warming_up_takes_any_filters():
+    warm_up([Crop(100, 100, 9, 9), Refractory(3), HotPixels(pixels=((999, 999),))])
 
 
 def test_a_filter_that_does_not_fit_the_sensor_is_refused():
