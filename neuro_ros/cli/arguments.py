@@ -11,7 +11,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_json_argument", "add_recording_arguments", "emit", "positive_float", "positive_int"]
+__all__ = [
+    "add_filter_argument",
+    "add_json_argument",
+    "add_recording_arguments",
+    "emit",
+    "positive_float",
+    "positive_int",
+]
 
 
 def positive_int(text: str) -> int:
@@ -57,6 +64,27 @@ def add_recording_arguments(parser: argparse.ArgumentParser, name: str = "file")
     group.add_argument("--encoding", help="how the events are coded, such as evt2 or evt3")
     group.add_argument("--width", type=positive_int, metavar="PX", help="width of the sensor")
     group.add_argument("--height", type=positive_int, metavar="PX", help="height of the sensor")
+
+
+def add_filter_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--filter``, whose `EventFilter` are gathered, in order, in the list ``filters``."""
+    from neuro_ros.events.filters import FILTERS, EventFilter, FilterError, parse_filter
+
+    def read(text: str) -> EventFilter:
+        try:
+            return parse_filter(text)
+        except FilterError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    parser.add_argument(
+        "--filter",
+        type=read,
+        action="append",
+        default=[],
+        dest="filters",
+        metavar="NAME[:KEY=VALUE,...]",
+        help=f"filter the events, as in refractory:period_us=1000; repeatable, in order: {', '.join(FILTERS)}",
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,7 @@ NumPy and numba, no ROS. Vendor readers lie behind shims and are imported when a
 file needs them.
 """
 
+from neuro_ros.events.count_windows import CountWindower
 from neuro_ros.events.encodings import ENCODINGS
 from neuro_ros.events.formats import WRITERS, Recording, RecordingWriter, create_recording, open_recording
 from neuro_ros.events.geometry import MAX_BITMAP_BYTES, Geometry, GeometryError
@@ -50,6 +51,7 @@ __all__ = [
     "POLARITIES",
     "TRIGGER_DTYPE",
     "WRITERS",
+    "CountWindower",
     "DecodeCounters",
     "EventBatch",
     "Geometry",

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``neuro_ros convert IN OUT``: write a recording in another format."""
+"""``neuro_ros convert IN OUT``: write a recording in another format, or what filters leave of it."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from neuro_ros.cli.arguments import add_json_argument, add_recording_arguments, emit
+from neuro_ros.cli.arguments import add_filter_argument, add_json_argument, add_recording_arguments, emit
 from neuro_ros.events import WRITERS, create_recording, open_recording
+from neuro_ros.events.filters import FilterChain, kept
 
 SUMMARY = "write a recording of events in another format"
 
@@ -23,16 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FORMAT",
         help=f"{', '.join(WRITERS)} (default: after the output's suffix: .raw is evt3, none is a bag)",
     )
+    add_filter_argument(parser)
     add_json_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Convert, and print how many events were written."""
     with open_recording(args.input, args.encoding, args.width, args.height, args.topic) as recording:
-        with create_recording(args.output, recording.width, recording.height, args.to) as writer:
+        chain = FilterChain(args.filters, recording.width, recording.height)
+        with create_recording(args.output, chain.width, chain.height, args.to) as writer:
             triggers = 0
             for batch in recording.batches():
+                batch = kept(chain.apply(batch))
                 triggers += len(batch.triggers)
                 writer.write(batch.events, batch.triggers)
-        emit(args, {"events": writer.events, "triggers": triggers, **recording.counters.as_dict()})
+        result = {"events": writer.events, "triggers": triggers, **recording.counters.as_dict()}
+        emit(args, result | {"filters": chain.counters()})
     return 0
