@@ -10,10 +10,9 @@ The time starts over after 35 min 47 s. From packet to packet the driver moves
 the base on by those 2^31 us, and libcaer ends a packet of its own there, so
 that times mostly start over between two packets and nothing is to be carried
 from one to the next. The driver does put several packets of libcaer into a
-message: within one, and in bare words of base 0, the time is unwrapped by the
-half-range rule, with a step of exactly half the range taken as it stands, so
-that one damaged word moves none but itself. A time before the base is the
-previous 35 minutes, unless that would be below zero.
+message: within one, and in bare words of base 0, a step down by more than three
+quarters of the range is a time that started over, and a step up by as much one
+that comes late, from before that, unless it would be below zero.
 
 References
 ----------
@@ -28,6 +27,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from neuro_ros.events.encodings._counters import packet_step
 from neuro_ros.events.encodings.base import (
     ERRORS,
     OUT_OF_AREA,
@@ -42,7 +42,8 @@ __all__ = ["LibcaerDecoder", "LibcaerEncoder"]
 _HAVE_TIME, _TIME_US = range(2)
 _RANGE_BITS = 31
 _RANGE_US = 1 << _RANGE_BITS
-_HALF_US = _RANGE_US // 2
+# What is less is always read right, see `packet_step`.
+_LONGEST_STEP_US = _RANGE_US // 4
 
 
 @numba.njit(cache=True, nogil=True)
@@ -64,11 +65,7 @@ def _decode(words, state, counts, width, height, events, triggers, base_ns):  # 
             have_time = 1
             time_us = lower_us
         else:
-            step = lower_us - (time_us & (_RANGE_US - 1))
-            if step < -_HALF_US or base_ns + (time_us + step) * 1000 < 0:
-                step += _RANGE_US
-            elif step > _HALF_US and base_ns + (time_us + step - _RANGE_US) * 1000 >= 0:
-                step -= _RANGE_US
+            step = packet_step(time_us, lower_us, _RANGE_US, -(base_ns // 1000))
             counts[TIME_WRAPS] += max(((time_us + step) >> _RANGE_BITS) - (time_us >> _RANGE_BITS), 0)
             time_us += step
         x = (word >> 17) & 0x7FFF
@@ -128,9 +125,9 @@ class LibcaerEncoder(PacketEncoder):
                 f"{self.name} without the base of a packet begins before {_RANGE_US} us, not at {first_us}"
             )
         longest_us = int(np.abs(np.diff(times_us, prepend=before_us)).max())
-        if longest_us >= _HALF_US:
+        if longest_us >= _LONGEST_STEP_US:
             raise RecordingError(
-                f"{self.name} holds steps in time below {_HALF_US} us within a packet, found {longest_us}"
+                f"{self.name} holds steps in time below {_LONGEST_STEP_US} us within a packet, found {longest_us}"
             )
         self._last_us = int(times_us[-1])
         words = np.empty((len(events), 2), "<u4")

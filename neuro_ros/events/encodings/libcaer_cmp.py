@@ -8,8 +8,9 @@ base row and polarity of vectors; 5 a vector of 8 pixels, which adds 8 to the
 base row. Code 6 is named, a vector of 12, but nothing says what it means and
 nothing writes it: it counts as an error, as the reserved codes 7-F do.
 
-A packet longer than 16.8 s is unwrapped by the half-range rule (see
-`neuro_ros.events.encodings.evt3`). Columns and rows are kept from packet to
+In a packet longer than 16.8 s the time starts over: a step down by more than
+three quarters of the range is taken for that (see
+`neuro_ros.events.encodings.libcaer`). Columns and rows are kept from packet to
 packet, and forgotten after a loss: events whose column or row was lost count
 as errors.
 
@@ -33,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.events._bits import count_ones, trailing_zeros
-from neuro_ros.events.encodings._counters import counter_step
+from neuro_ros.events.encodings._counters import packet_step
 from neuro_ros.events.encodings.base import (
     ERRORS,
     OUT_OF_AREA,
@@ -107,7 +108,7 @@ def _decode(words, state, counts, width, height, events, triggers, base_ns):  # 
             base = word & 0x7FF
             polarity = payload >> 11
         elif code == 0:
-            step = counter_step(high, payload, _HIGH_RANGE)
+            step = packet_step(high, payload, _HIGH_RANGE, 0)
             if step > 0 and (high & (_HIGH_RANGE - 1)) + step >= _HIGH_RANGE:
                 counts[TIME_WRAPS] += 1
             high += step
@@ -157,8 +158,8 @@ def _encode(events, base_ns, state, out):
         time_us = (events[index, 0] - base_ns) // 1000
         new_high = time_us >> 12
         if high != new_high:
-            # As in EVT3: a decoder goes the shorter way round.
-            high += min(max(new_high - high, 1 - _HIGH_RANGE // 2), _HIGH_RANGE // 2 - 1)
+            # What goes farther takes several steps, each short enough to be read right.
+            high += min(max(new_high - high, 1 - _HIGH_RANGE // 4), _HIGH_RANGE // 4 - 1)
             out[count] = high & (_HIGH_RANGE - 1)
             count += 1
             continue

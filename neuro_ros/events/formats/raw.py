@@ -40,6 +40,7 @@ __all__ = ["RawRecording", "RawWriter", "matches", "open_headerless", "open_raw"
 _MAX_LINE_BYTES = 4096
 _MAX_HEADER_BYTES = 1 << 16
 _TIME_BASE_KEY = "time_base_us"
+_MAX_TIME_BASE_NS = 1 << 62
 # As many words as tell the order of their bytes beyond doubt.
 _PROBE_BYTES = 1 << 16
 
@@ -211,7 +212,10 @@ def open_raw(path: Path, options: OpenOptions) -> RawRecording:
     if width is None or height is None:
         raise RecordingError(f"{path}: the header names no sensor size; give --width and --height")
     base = fields.get(_TIME_BASE_KEY, "0")
-    time_base_ns = int(base) * 1000 if base.isdecimal() and len(base) <= 15 else 0
+    # Host times of today have 16 digits; what is far beyond is damage.
+    time_base_ns = int(base) * 1000 if base.isdecimal() and len(base) <= 16 else 0
+    if time_base_ns > _MAX_TIME_BASE_NS:
+        time_base_ns = 0
     return RawRecording(path, encoding, width, height, offset, time_base_ns)
 
 

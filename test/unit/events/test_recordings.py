@@ -326,7 +326,9 @@ def test_missing_directories_devices_and_contradictions(tmp_path, capsys):
         open_recording("/dev/null")
     with pytest.raises(RecordingError, match="this is aedat4, not evt3"):
         open_recording(AEDAT4, encoding="evt3")
-    with pytest.raises(RecordingError, match=r"'out\.xyz' is not written; written are evt2, evt21, evt21_legacy, evt3, npz"):
+    with pytest.raises(
+        RecordingError, match=r"'out\.xyz' is not written; written are evt2, evt21, evt21_legacy, evt3, npz"
+    ):
         create_recording(tmp_path / "out.xyz", 1, 1)
     with pytest.raises(RecordingError, match="No such file"):
         create_recording(tmp_path / "nowhere" / "out.raw", 1, 1)
