@@ -309,6 +309,16 @@ def test_resynchronises_after_a_loss():
     assert decoder.decode(b"").complete
 
 
+def test_evt3_does_not_guess_the_row_and_base_that_were_lost():
+    decoder = PacketDecoder("evt3", WIDTH, HEIGHT)
+    decoder.decode(words_of("evt3", 0x8000, 0x6001, 0x0021, 0x2001, 0x3010))
+    decoder.lose(1)
+    # Two events without a row, a row, three of a vector without a base, one with.
+    lost = words_of("evt3", 0x8001, 0x6002, 0x2003, 0x2004, 0x0022, 0x4007, 0x3010, 0x4001)
+    assert decoder.decode(lost).events.tolist() == [(4_098_000, 16, 34, 0)]
+    assert decoder.counters.out_of_area == 5
+
+
 def test_packets_grow_the_buffers():
     decoder = PacketDecoder("evt3", WIDTH, HEIGHT)
     vectors = np.full(20_000, 0x4FFF, "<u2")

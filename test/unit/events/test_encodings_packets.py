@@ -380,8 +380,8 @@ def test_a_lost_packet_costs_its_own_events_only(stream, encoding, lost):
     assert decoder.counters.lost_packets == 1
 
 
-@pytest.mark.parametrize("encoding", ["evt2", "evt21", "evt21_legacy"])
-def test_after_a_lost_packet_and_a_time_word_nothing_is_missing(encoding):
+@pytest.mark.parametrize(("encoding", "unit_us"), [("evt2", 64), ("evt21", 64), ("evt21_legacy", 64), ("evt3", 4096)])
+def test_after_a_lost_packet_and_a_time_word_nothing_is_missing(encoding, unit_us):
     rng = np.random.default_rng(7)
     events = np.zeros(3000, EVENT_DTYPE)
     events["t"] = 10**9 + np.sort(rng.integers(0, 300_000, len(events))) * 1000
@@ -392,10 +392,10 @@ def test_after_a_lost_packet_and_a_time_word_nothing_is_missing(encoding):
     assert decoder.decode(payloads[0]).events.tolist() == events[:1000].tolist()
     decoder.lose(1)
     batch = decoder.decode(payloads[2])
-    # Up to 64 us go by until the next time word.
+    # The time word comes within its unit.
     tail = events[len(events) - len(batch.events) :]
     assert batch.events.tolist() == tail.tolist()
-    assert 0 <= int(tail["t"][0] - events["t"][2000]) <= 64_000 + int(np.diff(events["t"]).max())
+    assert 0 <= int(tail["t"][0] - events["t"][2000]) <= unit_us * 1000 + int(np.diff(events["t"]).max())
     assert len(tail) + decoder.counters.dropped_before_time == 1000
 
 
