@@ -198,6 +198,7 @@ def _encode(events, triggers, state, out):
         new_high = time_us >> 12
         new_low = time_us & 0xFFF
         if new_high != high:
+            row = -1  # who has lost what came before learns the row together with the time
             if high < 0:
                 high = new_high
                 out[count] = 0x8000 | (high & 0xFFF)
