@@ -187,6 +187,7 @@ class PacketDecoder:
         usable = len(data) - len(data) % word_bytes
         self.counters.errors += usable != len(data)
         offset = event_count = trigger_count = 0
+        self._decoder.begin_packet()
         while offset < usable:
             used, new_events, new_triggers = self._decoder.decode(
                 data[offset:usable],

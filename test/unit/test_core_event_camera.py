@@ -444,7 +444,7 @@ def test_another_sensor_size_is_taken_over():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"encoding": "mono"}, {"encoding": ""}, {"is_bigendian": True}, {"width": 0}, {"height": 2**32 - 1}],
+    [{"encoding": "evt4"}, {"encoding": ""}, {"is_bigendian": True}, {"width": 0}, {"height": 2**32 - 1}],
     ids=str,
 )
 def test_packets_that_cannot_be_read_are_refused_and_the_node_goes_on(changes, caplog):

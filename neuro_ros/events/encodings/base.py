@@ -15,12 +15,23 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from neuro_ros.events.types import DecodeCounters
+from neuro_ros.events.types import DecodeCounters, RecordingError, as_events
 
-__all__ = ["COUNTS", "ERRORS", "BytesDecoder", "BytesEncoder", "WordDecoder"]
+__all__ = [
+    "COUNTS",
+    "ERRORS",
+    "BytesDecoder",
+    "BytesEncoder",
+    "PacketEncoder",
+    "PacketWordDecoder",
+    "WordDecoder",
+]
 
 # Slots of the int64 array in which a compiled loop counts.
 ERRORS, OUT_OF_AREA, BEFORE_TIME, TRIGGERS_BEFORE_TIME, PADDING, TIME_WRAPS, COUNTS = range(7)
+
+# A packet's base beyond this (the year 2116, were it a host time) is damage; below it no sum leaves 64 bits.
+_MAX_TIME_BASE_NS = 1 << 62
 
 
 class BytesDecoder(ABC):
@@ -66,6 +77,9 @@ class BytesDecoder(ABC):
     def start_at(self, time_ns: int) -> None:  # noqa: B027 - absolute times need it not
         """Say roughly when the stream begins, where its words hold only the lower part of the time."""
 
+    def begin_packet(self) -> None:  # noqa: B027 - a stream without packets needs it not
+        """Say that the next data begins a packet, where times are relative to a packet's base."""
+
     @abstractmethod
     def resync(self) -> None:
         """Forget what lost data may have changed; keep the count of time wraps."""
@@ -101,14 +115,29 @@ class WordDecoder(BytesDecoder):
         time_base_ns: int = 0,  # noqa: ARG002 - of the interface
     ) -> tuple[int, int, int]:
         """See `BytesDecoder.decode`; the time base is not used, these times are absolute."""
+        return self._run(data, events, triggers)
+
+    def _run(
+        self,
+        data: npt.NDArray[np.uint8],
+        events: npt.NDArray[np.int64],
+        triggers: npt.NDArray[np.int64],
+        *more: int,
+    ) -> tuple[int, int, int]:
+        """Run the loop over the words, with what else it takes."""
+        words = data.view(self.word_dtype)
+        if not words.flags.aligned:
+            # A payload lies anywhere in its message; the loop would be compiled anew for such an address.
+            words = words.copy()
         used, event_count, trigger_count = type(self).kernel(
-            data.view(self.word_dtype),
+            words,
             self._state,
             self._counts,
             self._width,
             self._height,
             events,
             triggers,
+            *more,
         )
         return used * self.word_bytes, event_count, trigger_count
 
@@ -127,6 +156,33 @@ class WordDecoder(BytesDecoder):
         counters.padding += int(counts[PADDING])
         counters.time_wraps += int(counts[TIME_WRAPS])
         counts[:] = 0
+
+
+class PacketWordDecoder(WordDecoder):
+    """A `WordDecoder` for times that are relative to the base of their packet; the loop takes that base as well.
+
+    Of a base that cannot be, the packet counts as an error.
+    """
+
+    packet_slots: ClassVar[tuple[int, ...]] = ()
+
+    def decode(
+        self,
+        data: npt.NDArray[np.uint8],
+        events: npt.NDArray[np.int64],
+        triggers: npt.NDArray[np.int64],
+        time_base_ns: int = 0,
+    ) -> tuple[int, int, int]:
+        """See `BytesDecoder.decode`."""
+        if not 0 <= time_base_ns <= _MAX_TIME_BASE_NS:
+            self._counts[ERRORS] += 1
+            return len(data), 0, 0
+        return self._run(data, events, triggers, int(time_base_ns))
+
+    def begin_packet(self) -> None:
+        """Forget what does not reach from one packet into the next."""
+        for slot in self.packet_slots:
+            self._state[slot] = self.initial_state[slot]
 
 
 class BytesEncoder(ABC):
@@ -148,3 +204,73 @@ class BytesEncoder(ABC):
         RecordingError
             When a coordinate or a time does not fit the format.
         """
+
+    def encode_packet(self, events: npt.NDArray[np.void], triggers: npt.NDArray[np.void]) -> tuple[bytes, int]:
+        """Encode a batch as the payload of one packet.
+
+        Returns
+        -------
+        payload : bytes
+        time_base_ns : int
+            What ``EventPacket.time_base`` must be: 0 where times are absolute.
+
+        Raises
+        ------
+        RecordingError
+            As `encode`.
+        """
+        return self.encode(events, triggers), 0
+
+
+class PacketEncoder(BytesEncoder):
+    """An encoder of times that are relative to the base of their packet.
+
+    `encode` writes for the base 0, `encode_packet` for one of its choice. There
+    are no words for triggers: they are refused, so that none is lost unseen.
+
+    Attributes
+    ----------
+    name : str
+        Of the encoding, for refusals.
+    max_x, max_y : int
+        The largest coordinates that the words hold [px].
+    """
+
+    name: ClassVar[str]
+    max_x: ClassVar[int]
+    max_y: ClassVar[int]
+
+    def encode(self, events: npt.NDArray[np.void], triggers: npt.NDArray[np.void]) -> bytes:
+        """See `BytesEncoder.encode`; calls in a row go on with one packet of base 0."""
+        self._check(events, triggers)
+        return self._encode(as_events(events), 0)
+
+    def encode_packet(self, events: npt.NDArray[np.void], triggers: npt.NDArray[np.void]) -> tuple[bytes, int]:
+        """See `BytesEncoder.encode_packet`."""
+        self._check(events, triggers)
+        self._begin_packet()
+        base_ns = self._time_base_ns(events["t"]) if len(events) else 0
+        return self._encode(as_events(events), base_ns), base_ns
+
+    def _check(self, events: npt.NDArray[np.void], triggers: npt.NDArray[np.void]) -> None:
+        if len(triggers):
+            raise RecordingError(f"{self.name} holds no triggers, {len(triggers)} were given; evt2, evt21 and evt3 do")
+        if not len(events):
+            return
+        for axis, limit in (("x", self.max_x), ("y", self.max_y)):
+            largest = int(events[axis].max())
+            if largest > limit:
+                raise RecordingError(f"{self.name} holds {axis} up to {limit}, an event has {largest}")
+        if int(events["t"].min()) < 0:
+            raise RecordingError(f"{self.name} holds no negative times, found {int(events['t'].min())} ns")
+
+    def _begin_packet(self) -> None:
+        """Forget what does not reach from one packet into the next."""
+
+    @abstractmethod
+    def _time_base_ns(self, times: npt.NDArray[np.int64]) -> int:
+        """Choose the base of a packet with these times [ns], at least one."""
+
+    @abstractmethod
+    def _encode(self, events: npt.NDArray[np.void], base_ns: int) -> bytes:
+        """Encode checked events."""

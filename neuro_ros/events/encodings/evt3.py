@@ -44,6 +44,8 @@ _HIGH_UNIT_NS = (1 << 12) * 1000
 _PADDING_WORD = 0x9999
 _FREQUENT_CODES = (1 << 0) | (1 << 2) | (1 << 6)
 _MAX_COORDINATE = 2047
+# Beyond any sensor, see MAX_SIDE_PX.
+_UNKNOWN_COORDINATE = 65535
 
 
 @numba.njit(cache=True, nogil=True)
@@ -172,6 +174,11 @@ class Evt3Decoder(WordDecoder):
         """Say roughly when the stream begins, for absolute times beyond the 16.8 s that the words can tell."""
         self._state[_HIGH] = time_ns // _HIGH_UNIT_NS
 
+    def resync(self) -> None:
+        """See `BytesDecoder.resync`; until a row and a base are told anew, events count as out of the area."""
+        super().resync()
+        self._state[_Y] = self._state[_BASE] = _UNKNOWN_COORDINATE
+
 
 @numba.njit(cache=True, nogil=True)
 @no_type_check
@@ -191,6 +198,7 @@ def _encode(events, triggers, state, out):
         new_high = time_us >> 12
         new_low = time_us & 0xFFF
         if new_high != high:
+            row = -1  # who has lost what came before learns the row together with the time
             if high < 0:
                 high = new_high
                 out[count] = 0x8000 | (high & 0xFFF)

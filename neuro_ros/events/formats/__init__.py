@@ -52,7 +52,7 @@ class Format:
 
 
 FORMATS = (
-    Format("RAW (EVT2, EVT3)", raw.matches, raw.open_raw),
+    Format("RAW (EVT2, EVT2.1, EVT3)", raw.matches, raw.open_raw),
     Format("AEDAT4", aedat4.matches, aedat4.open_aedat4),
     Format("rosbag2 (sqlite3, mcap) with EventPacket", rosbag2.matches, rosbag2.open_bag),
     Format("npz", npz.matches, npz.open_npz),
@@ -70,6 +70,8 @@ _FOREIGN = (
 #: What can be written: format name to ``(path, width, height)`` to a `RecordingWriter`.
 WRITERS: dict[str, Callable[[Path, int, int], RecordingWriter]] = {
     "evt2": partial(raw.RawWriter, encoding="evt2"),
+    "evt21": partial(raw.RawWriter, encoding="evt21"),
+    "evt21_legacy": partial(raw.RawWriter, encoding="evt21_legacy"),
     "evt3": partial(raw.RawWriter, encoding="evt3"),
     "npz": npz.NpzWriter,
     "rosbag2": rosbag2.BagWriter,

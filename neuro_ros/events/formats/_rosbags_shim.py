@@ -18,6 +18,7 @@ from neuro_ros.events.types import RecordingError
 __all__ = [
     "PACKET_DEFINITION",
     "PACKET_TYPE",
+    "PACKET_TYPES",
     "add_packet_connection",
     "create_writer",
     "damage",
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 PACKET_TYPE = "event_camera_msgs/msg/EventPacket"
+#: The type and the one that it was called before, with the same fields in the same order.
+PACKET_TYPES = (PACKET_TYPE, "event_array_msgs/msg/EventArray")
 PACKET_DEFINITION = """std_msgs/Header header
 uint32 height
 uint32 width
@@ -93,13 +96,14 @@ def _types() -> Any:
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     store = get_typestore(Stores.ROS2_JAZZY)
-    store.register(get_types_from_msg(PACKET_DEFINITION, PACKET_TYPE))
+    for name in PACKET_TYPES:
+        store.register(get_types_from_msg(PACKET_DEFINITION, name))
     return store
 
 
-def deserialize(raw: bytes | memoryview) -> Any:
-    """Read a serialised packet; ``events`` is an array of uint8 on the same memory."""
-    return _types().deserialize_cdr(raw, PACKET_TYPE)
+def deserialize(raw: bytes | memoryview, name: str = PACKET_TYPE) -> Any:
+    """Read a serialised packet of one of `PACKET_TYPES`; ``events`` is an array of uint8 on the same memory."""
+    return _types().deserialize_cdr(raw, name)
 
 
 def open_directory(path: Path) -> Any:
@@ -151,6 +155,7 @@ def write_packet(
     width: int,
     height: int,
     sequence: int,
+    time_base_ns: int,
     encoding: str,
     payload: npt.NDArray[np.uint8],
 ) -> None:
@@ -162,7 +167,7 @@ def write_packet(
         height=height,
         width=width,
         seq=sequence,
-        time_base=0,
+        time_base=time_base_ns,
         encoding=encoding,
         is_bigendian=False,
         events=payload,

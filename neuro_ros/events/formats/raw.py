@@ -7,9 +7,15 @@ older files, in ``evt 3.0``; the sensor's size there, in ``geometry 1280x720``,
 or follows from the sensor that ``plugin_name`` names. Our own files add
 ``time_base_us``, the upper part of the first time, which the words cannot hold.
 
+EVT 2.1 comes in two orders of bytes. ``endianness=legacy`` or ``little`` in the
+format, else a line ``endianness legacy``, says which; else the words themselves
+do (`neuro_ros.events.encodings.evt21.looks_legacy`), and where they fit both,
+it is little, as in OpenEB. (OpenEB does not look at the words, but at the
+number of the camera system, which files edited or made elsewhere lack.)
+
 References
 ----------
-Prophesee, "RAW file format" (docs.prophesee.ai).
+Prophesee, "RAW file format" (docs.prophesee.ai); OpenEB, ``psee_raw_file_header.cpp``.
 """
 
 from __future__ import annotations
@@ -23,7 +29,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from neuro_ros.events.encodings import ENCODINGS, Encoding, find_encoding
+from neuro_ros.events.encodings import ENCODINGS, FOREIGN, Encoding, find_encoding
+from neuro_ros.events.encodings.evt21 import looks_legacy
 from neuro_ros.events.formats.base import OpenOptions, Recording, RecordingWriter
 from neuro_ros.events.stream import decode_stream
 from neuro_ros.events.types import EventBatch, RecordingError
@@ -33,6 +40,9 @@ __all__ = ["RawRecording", "RawWriter", "matches", "open_headerless", "open_raw"
 _MAX_LINE_BYTES = 4096
 _MAX_HEADER_BYTES = 1 << 16
 _TIME_BASE_KEY = "time_base_us"
+_MAX_TIME_BASE_NS = 1 << 62
+# As many words as tell the order of their bytes beyond doubt.
+_PROBE_BYTES = 1 << 16
 
 # Sensor sizes by the name of the plug-in that wrote the file, for headers without a geometry. Longer names first.
 _SENSORS = (
@@ -93,6 +103,58 @@ def _encoding_of(fields: dict[str, str]) -> str | None:
     return name.removesuffix("0") if name in ("EVT20", "EVT30", "EVT40") else name
 
 
+def _endianness_of(fields: dict[str, str]) -> str | None:
+    """Find what the header says of the order of bytes, in lower case."""
+    options = re.search(r";\s*endianness\s*=\s*(\w+)", fields.get("format", "").lower())
+    if options:
+        return options[1]
+    return fields["endianness"].lower() if "endianness" in fields else None
+
+
+def _find_raw_encoding(path: Path, fields: dict[str, str], probe: bytes) -> Encoding:
+    """Find the encoding that the header names, by its first words where it names two.
+
+    Raises
+    ------
+    RecordingError
+        When it names none, or none that is read.
+    """
+    name = _encoding_of(fields)
+    if name is None:
+        raise RecordingError(
+            f"{path}: the header names no encoding; give --encoding, one of {', '.join(sorted(ENCODINGS))}"
+        )
+    found = [entry for entry in ENCODINGS.values() if entry.raw_name == name]
+    if not found:
+        known = "recognised and " if name.lower() in FOREIGN else ""
+        read = sorted({entry.raw_name for entry in ENCODINGS.values() if entry.raw_name})
+        raise RecordingError(f"{path}: RAW with {name} is {known}not read; read are {', '.join(read)}")
+    if len(found) == 1:
+        return found[0]
+    endianness = _endianness_of(fields)
+    if endianness is None:
+        endianness = "legacy" if looks_legacy(probe) else "little"
+    for entry in found:
+        if entry.raw_endianness == endianness:
+            return entry
+    orders = ", ".join(sorted(str(entry.raw_endianness) for entry in found))
+    raise RecordingError(f"{path}: {name} with endianness={endianness} is not read; read are {orders}")
+
+
+def _find_stated_encoding(path: Path, name: str) -> Encoding:
+    """Find the encoding that the user names.
+
+    Raises
+    ------
+    RecordingError
+        When it is not read, or not from bare words.
+    """
+    encoding = find_encoding(name)
+    if encoding.packets_only:
+        raise RecordingError(f"{path}: {encoding.name} comes in packets only, its times count from each packet's base")
+    return encoding
+
+
 def _size_of(fields: dict[str, str]) -> tuple[int, int] | None:
     """Find the sensor's width and height."""
     options = dict(re.findall(r"(\w+)\s*=\s*(\d+)", fields.get("format", "").lower()))
@@ -138,25 +200,22 @@ def open_raw(path: Path, options: OpenOptions) -> RawRecording:
     """
     with path.open("rb") as stream:
         fields, offset = read_header(stream)
+        stream.seek(offset)
+        probe = stream.read(_PROBE_BYTES)
     if options.encoding is not None:
-        encoding = find_encoding(options.encoding)
+        encoding = _find_stated_encoding(path, options.encoding)
     else:
-        name = _encoding_of(fields)
-        known = {entry.raw_name: entry for entry in ENCODINGS.values() if entry.raw_name}
-        if name is None:
-            raise RecordingError(
-                f"{path}: the header names no encoding; give --encoding, one of {', '.join(sorted(ENCODINGS))}"
-            )
-        if name not in known:
-            raise RecordingError(f"{path}: RAW with {name} is not read; read are {', '.join(sorted(known))}")
-        encoding = known[name]
+        encoding = _find_raw_encoding(path, fields, probe)
     size = _size_of(fields)
     width = options.width if options.width is not None else size[0] if size else None
     height = options.height if options.height is not None else size[1] if size else None
     if width is None or height is None:
         raise RecordingError(f"{path}: the header names no sensor size; give --width and --height")
     base = fields.get(_TIME_BASE_KEY, "0")
-    time_base_ns = int(base) * 1000 if base.isdecimal() and len(base) <= 15 else 0
+    # Host times of today have 16 digits; what is far beyond is damage.
+    time_base_ns = int(base) * 1000 if base.isdecimal() and len(base) <= 16 else 0
+    if time_base_ns > _MAX_TIME_BASE_NS:
+        time_base_ns = 0
     return RawRecording(path, encoding, width, height, offset, time_base_ns)
 
 
@@ -170,7 +229,7 @@ def open_headerless(path: Path, options: OpenOptions) -> RawRecording:
     """
     if options.encoding is None:
         raise RecordingError(f"{path}: give the encoding of the words")
-    encoding = find_encoding(options.encoding)
+    encoding = _find_stated_encoding(path, options.encoding)
     if options.width is None or options.height is None:
         raise RecordingError(f"{path}: words without a header need --width and --height")
     return RawRecording(path, encoding, options.width, options.height)
@@ -211,10 +270,13 @@ class RawWriter(RecordingWriter):
         self._file.write(data)
 
     def _write_header(self, first_ns: int) -> None:
+        order = self._encoding.raw_endianness
         lines = [
-            f"format {self._encoding.raw_name};height={self.height};width={self.width}",
+            f"format {self._encoding.raw_name};height={self.height};width={self.width}"
+            + (f";endianness={order}" if order else ""),
             f"geometry {self.width}x{self.height}",
             f"evt {self._encoding.raw_name[3:4]}.{self._encoding.raw_name[4:] or '0'}",  # type: ignore[index]
+            *([f"endianness {order}"] if order else []),
             f"{_TIME_BASE_KEY} {first_ns // 1000}",
             "end",
         ]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """rosbag2 (sqlite3 and mcap) with ``event_camera_msgs/msg/EventPacket``, read and written without ROS.
 
-A bag is a directory, or one of its storage files. Topics are found by type.
+A bag is a directory, or one of its storage files. Topics are found by type;
+``event_array_msgs/msg/EventArray``, as the type was called before, is read too.
 Directories whose metadata is missing or names no storage are read from their
 storage files in the order of the numbers in their names.
 """
@@ -25,11 +26,12 @@ from neuro_ros.events.formats.base import OpenOptions, Recording, RecordingWrite
 from neuro_ros.events.stream import PacketDecoder
 from neuro_ros.events.types import EventBatch, RecordingError
 
-__all__ = ["PACKET_TYPE", "BagRecording", "BagWriter", "is_bag_directory", "matches", "open_bag"]
+__all__ = ["PACKET_TYPE", "PACKET_TYPES", "BagRecording", "BagWriter", "is_bag_directory", "matches", "open_bag"]
 
 _LOGGER = logging.getLogger(__name__)
 
 PACKET_TYPE = shim.PACKET_TYPE
+PACKET_TYPES = shim.PACKET_TYPES
 _STORAGES = {".db3": b"SQLite format 3\x00", ".mcap": b"\x89MCAP0\r\n"}
 
 
@@ -99,6 +101,8 @@ class BagRecording(Recording):
             encoding = find_encoding(first.encoding).name
         except RecordingError as error:
             raise RecordingError(f"{path}: {error}") from error
+        if first.is_bigendian:
+            raise RecordingError(f"{path}: the packets on {topic} are big-endian; only little-endian ones are read")
         super().__init__(path, f"rosbag2/{encoding}", int(first.width), int(first.height))
         self.topic = topic
         self._readers = readers
@@ -121,7 +125,7 @@ class BagRecording(Recording):
             raw_messages = source.reader.messages(source.connections)
             while True:
                 try:
-                    _, time_ns, raw = next(raw_messages)
+                    connection, time_ns, raw = next(raw_messages)
                 except StopIteration:
                     break
                 except shim.damage() as error:
@@ -131,7 +135,7 @@ class BagRecording(Recording):
                     )
                     break
                 try:
-                    message = shim.deserialize(raw)
+                    message = shim.deserialize(raw, connection.msgtype)
                 except shim.damage():
                     self.counters.errors += 1
                     continue
@@ -143,7 +147,8 @@ class BagRecording(Recording):
         expected: int | None = None
         errors_before = 0
         for message in self.packets():
-            if (message.encoding, message.width, message.height) != (self._encoding, self.width, self.height):
+            kind = (message.encoding, message.width, message.height, message.is_bigendian)
+            if kind != (self._encoding, self.width, self.height, False):
                 self.counters.errors += 1  # another camera on the same topic, or damage
                 continue
             sequence = int(message.seq)
@@ -180,7 +185,7 @@ def open_bag(path: Path, options: OpenOptions) -> BagRecording:
 
 def _choose(path: Path, readers: list[Any], options: OpenOptions) -> BagRecording:
     found = {connection.topic: connection.msgtype for reader in readers for connection in reader.connections}
-    topics = sorted(topic for topic, kind in found.items() if kind == PACKET_TYPE)
+    topics = sorted(topic for topic, kind in found.items() if kind in PACKET_TYPES)
     if options.topic is not None:
         topics = [topic for topic in topics if topic.lstrip("/") == options.topic.lstrip("/")]
     if not topics:
@@ -192,7 +197,7 @@ def _choose(path: Path, readers: list[Any], options: OpenOptions) -> BagRecordin
     topic = topics[0]
     sources = []
     for reader in readers:
-        connections = [item for item in reader.connections if item.topic == topic and item.msgtype == PACKET_TYPE]
+        connections = [item for item in reader.connections if item.topic == topic and item.msgtype in PACKET_TYPES]
         if connections:
             sources.append(_Source(reader, connections))
     first = _first_message(path, topic, sources)
@@ -204,8 +209,8 @@ def _first_message(path: Path, topic: str, sources: list[_Source]) -> Any:
     """Read the first message, which tells the encoding and the sensor."""
     try:
         for source in sources:
-            for _, _, raw in source.reader.messages(source.connections):
-                return shim.deserialize(raw)
+            for connection, _, raw in source.reader.messages(source.connections):
+                return shim.deserialize(raw, connection.msgtype)
     except shim.damage() as error:
         raise RecordingError(f"{path}: the first message on {topic} cannot be read: {shim.one_line(error)}") from error
     raise RecordingError(f"{path}: there are no messages on {topic}")
@@ -220,13 +225,13 @@ class BagWriter(RecordingWriter):
         The directory; must not exist, or be a bag, which is replaced when the new one is whole.
     width, height : int
     encoding : str
-        Of the payload.
+        Of the payload: any with an encoder. Those without words for triggers refuse them.
     storage : {'mcap', 'sqlite3'}
     topic, frame_id : str
     start_host_ns : int
         Host time of the first event: header stamps and bag times are this plus the sensor time since.
     packet_ns : int
-        Sensor time of a packet.
+        Sensor time of a packet, below 4.29 s for ``mono``.
 
     Raises
     ------
@@ -282,6 +287,7 @@ class BagWriter(RecordingWriter):
         if self._first_ns is None:
             self._first_ns = time_ns
         stamp_ns = max(0, self._start_host_ns + time_ns - self._first_ns)
+        payload, time_base_ns = self._encoder.encode_packet(events, triggers)
         shim.write_packet(
             self._writer,
             self._connection,
@@ -290,8 +296,9 @@ class BagWriter(RecordingWriter):
             width=self.width,
             height=self.height,
             sequence=self._sequence,
+            time_base_ns=time_base_ns,
             encoding=self._encoding,
-            payload=np.frombuffer(self._encoder.encode(events, triggers), np.uint8),
+            payload=np.frombuffer(payload, np.uint8),
         )
         self._sequence += 1
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""EVT2 and EVT3: golden vectors, an independent reference decoder, round trips, cuts anywhere, damage."""
+"""EVT2, EVT2.1 and EVT3: golden vectors, an independent reference decoder, round trips, cuts anywhere, damage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from neuro_ros.events import ENCODINGS, EVENT_DTYPE, TRIGGER_DTYPE, DecodeCounte
 from neuro_ros.events.stream import decode_stream
 
 WIDTH, HEIGHT = 1280, 720
-WORD = {"evt2": "<u4", "evt3": "<u2"}
+WORD = {"evt2": "<u4", "evt21": "<u8", "evt21_legacy": "<u8", "evt3": "<u2"}
+# Where the upper bits of the time are in a word that holds them.
+TIME_HIGH = {"evt2": (8 << 28, 0, 28), "evt21": (8 << 60, 32, 28), "evt3": (8 << 12, 0, 12)}
+TIME_HIGH["evt21_legacy"] = TIME_HIGH["evt21"]
+EVT = sorted(WORD)
 
 
 # --- a reference that follows the bit layout literally, word by word, one Python integer at a time --------------------
@@ -109,7 +113,37 @@ def reference_evt2(words, width=WIDTH, height=HEIGHT):
     return events, triggers, lost
 
 
-REFERENCE = {"evt2": reference_evt2, "evt3": reference_evt3}
+def reference_evt21(words, width=WIDTH, height=HEIGHT):
+    high = Unwrapper(28)
+    events, triggers = [], []
+    lost = {"errors": 0, "out_of_area": 0, "dropped_before_time": 0, "padding": 0, "triggers_dropped": 0}
+    for word in (int(item) for item in words):
+        code, low = word >> 60, (word >> 54) & 0x3F
+        time_ns = None if high.value is None else ((high.value << 6) | low) * 1000
+        if code in (0, 1):
+            x, y = (word >> 43) & 0x7FF, (word >> 32) & 0x7FF
+            for bit in range(32):
+                if not (word >> bit) & 1:
+                    continue
+                if time_ns is None:
+                    lost["dropped_before_time"] += 1
+                elif x + bit >= width or y >= height:
+                    lost["out_of_area"] += 1
+                else:
+                    events.append((time_ns, x + bit, y, code))
+        elif code == 8:
+            high.update((word >> 32) & 0xFFFFFFF)
+        elif code == 0xA:
+            if time_ns is None:
+                lost["triggers_dropped"] += 1
+            else:
+                triggers.append((time_ns, (word >> 40) & 0x1F, (word >> 32) & 1))
+        elif code not in (0xE, 0xF):
+            lost["errors"] += 1
+    return events, triggers, lost
+
+
+REFERENCE = {"evt2": reference_evt2, "evt21": reference_evt21, "evt21_legacy": reference_evt21, "evt3": reference_evt3}
 
 
 def decode(encoding, data, width=WIDTH, height=HEIGHT, max_events=65536):
@@ -124,8 +158,18 @@ def decode(encoding, data, width=WIDTH, height=HEIGHT, max_events=65536):
     return events, triggers, counters
 
 
+def swapped(encoding, words):
+    """Turn words into those that a file has, and back: legacy files have the upper half of each first."""
+    return words.view("<u4").reshape(-1, 2)[:, ::-1].copy().view("<u8")[:, 0] if "legacy" in encoding else words
+
+
 def words_of(encoding, *words):
-    return np.array(words, WORD[encoding]).tobytes()
+    return swapped(encoding, np.array(words, WORD[encoding])).tobytes()
+
+
+def time_words(encoding, *payloads):
+    code, shift, _ = TIME_HIGH[encoding]
+    return words_of(encoding, *(code | (payload << shift) for payload in payloads))
 
 
 # --- golden vectors ---------------------------------------------------------------------------------------------------
@@ -139,6 +183,51 @@ def test_evt2_golden():
     events, _, counters = decode("evt2", words_of("evt2", 0x8000000F, 0x1A03D82D))
     assert events == [(1_000_000, 123, 45, 1)]
     assert counters == DecodeCounters()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data"),
+    [
+        ("evt21", "00000000 0F000080 01000080 2D00031A"),
+        ("evt21_legacy", "0F000080 00000000 2D00031A 01000080"),
+    ],
+)
+def test_evt21_golden(encoding, data):
+    events, _, counters = decode(encoding, bytes.fromhex(data))
+    assert events == [(1_000_000, 96, 45, 1), (1_000_000, 127, 45, 1)]
+    assert counters == DecodeCounters()
+    golden = words_of(encoding, 0x8000000F00000000, 0x1A03002D80000001)
+    assert golden == bytes.fromhex(data)
+    pair = np.array(events, EVENT_DTYPE)
+    assert ENCODINGS[encoding].encoder().encode(pair, np.empty(0, TRIGGER_DTYPE)) == golden
+
+
+def test_evt21_order_of_bytes():
+    word = 0x0102030405060708
+    assert words_of("evt21_legacy", word) == bytes([4, 3, 2, 1, 8, 7, 6, 5])
+    assert words_of("evt21", word) == bytes([8, 7, 6, 5, 4, 3, 2, 1])
+
+
+def test_evt21_masks_beyond_the_sensor_and_words_of_no_account():
+    data = words_of(
+        "evt21",
+        0x0000000000000003,  # two events and a trigger before the first time
+        0xA000000100000000,
+        0x8000000000000000,
+        0x1000000000000000 | (1264 << 43) | (719 << 32) | 0xFFFFFFFF,  # columns 1264 to 1295 of 1280
+        0x1000000000000000 | (0 << 43) | (720 << 32) | 0x80000001,  # a row too far
+        0x0000000000000000,  # no bit of the mask set
+        0xE000000000000014,  # monitoring, its continuation, filler
+        0xF000000000000001,
+        0xFFFFFFFFFFFFFFFF,
+        0x2000000000000001,  # reserved
+        0xD000000000000001,
+        0xA000120100000000,  # id 18, rising
+    )
+    events, triggers, counters = decode("evt21", data + b"\x00" * 7)
+    assert events == [(0, x, 719, 1) for x in range(1264, 1280)]
+    assert triggers == [(0, 18, 1)]
+    assert counters == DecodeCounters(errors=3, out_of_area=18, dropped_before_time=2, triggers_dropped=1)
 
 
 def test_encoders_write_the_golden_words():
@@ -167,23 +256,33 @@ def test_triggers_are_kept_apart():
     _, triggers, counters = decode("evt2", words_of("evt2", 0xA0000101, 0x8000000F, 0xAA000601))
     assert triggers == [(1_000_000, 6, 1)]
     assert counters.triggers_dropped == 1
+    for encoding in ("evt21", "evt21_legacy"):
+        data = words_of(encoding, 0xA000010100000000, 0x8000000F00000000, 0xAA00060100000000)
+        _, triggers, counters = decode(encoding, data)
+        assert triggers == [(1_000_000, 6, 1)]
+        assert counters.triggers_dropped == 1
 
 
 @pytest.mark.parametrize(
     ("encoding", "bits", "unit_us", "event"),
-    [("evt3", 12, 4096, (0x0001, 0x2002)), ("evt2", 28, 64, (0x00001001,))],
+    [
+        ("evt3", 12, 4096, (0x0001, 0x2002)),
+        ("evt2", 28, 64, (0x00001001,)),
+        ("evt21", 28, 64, (0x0000100100000001,)),
+        ("evt21_legacy", 28, 64, (0x0000100100000001,)),
+    ],
 )
 def test_time_wraps_and_small_steps_back(encoding, bits, unit_us, event):
     top = (1 << bits) - 1
-    shift = {"evt3": 0x8000, "evt2": 0x80000000}[encoding]
+    event = words_of(encoding, *event)
     steps = [top - 1, top, 0, top, 0, 1, 3, 2, top // 2]
     expected = [top - 1, top, top + 1, top, top + 1, top + 2, top + 4, top + 3, top + 1 + top // 2]
-    data = b"".join(words_of(encoding, shift | step, *event) for step in steps)
+    data = b"".join(time_words(encoding, step) + event for step in steps)
     events, _, counters = decode(encoding, data)
     assert [t // (1000 * unit_us) for t, *_ in events] == expected
     assert counters.time_wraps == 2  # there and, after the step back, there again
     # Before the first wrap a step back is a step back too, but not below zero.
-    events, _, _ = decode(encoding, b"".join(words_of(encoding, shift | step, *event) for step in (5, 3, top)))
+    events, _, _ = decode(encoding, b"".join(time_words(encoding, step) + event for step in (5, 3, top)))
     assert [t // (1000 * unit_us) for t, *_ in events] == [5, 3, top]
 
 
@@ -210,6 +309,16 @@ def test_resynchronises_after_a_loss():
     assert decoder.decode(b"").complete
 
 
+def test_evt3_does_not_guess_the_row_and_base_that_were_lost():
+    decoder = PacketDecoder("evt3", WIDTH, HEIGHT)
+    decoder.decode(words_of("evt3", 0x8000, 0x6001, 0x0021, 0x2001, 0x3010))
+    decoder.lose(1)
+    # Two events without a row, a row, three of a vector without a base, one with.
+    lost = words_of("evt3", 0x8001, 0x6002, 0x2003, 0x2004, 0x0022, 0x4007, 0x3010, 0x4001)
+    assert decoder.decode(lost).events.tolist() == [(4_098_000, 16, 34, 0)]
+    assert decoder.counters.out_of_area == 5
+
+
 def test_packets_grow_the_buffers():
     decoder = PacketDecoder("evt3", WIDTH, HEIGHT)
     vectors = np.full(20_000, 0x4FFF, "<u2")
@@ -221,17 +330,19 @@ def test_packets_grow_the_buffers():
 
 
 # --- properties -------------------------------------------------------------------------------------------------------
-@given(data=st.binary(max_size=4000), encoding=st.sampled_from(["evt2", "evt3"]), seed=st.integers(0, 2**32 - 1))
+@given(data=st.binary(max_size=4000), encoding=st.sampled_from(EVT), seed=st.integers(0, 2**32 - 1))
 def test_any_bytes_decode_as_the_reference_says(data, encoding, seed):
     # Random words alone hardly ever hold a time: sprinkle some.
     size = np.dtype(WORD[encoding]).itemsize
-    words = np.frombuffer(data[: len(data) // size * size], WORD[encoding]).copy()
+    words = swapped(encoding, np.frombuffer(data[: len(data) // size * size], WORD[encoding]).copy())
     rng = np.random.default_rng(seed)
     if len(words):
         chosen = rng.random(len(words)) < 0.3
-        code, bits = {"evt2": (8, 28), "evt3": (8, 12)}[encoding]
-        words[chosen] = (code << bits) | rng.integers(0, 1 << bits, chosen.sum()).astype(words.dtype)
-    events, triggers, counters = decode(encoding, words.tobytes() + data[len(words) * size :])
+        code, shift, bits = TIME_HIGH[encoding]
+        payloads = rng.integers(0, 1 << bits, chosen.sum()).astype(words.dtype)
+        words[chosen] = words.dtype.type(code) | (payloads << words.dtype.type(shift))
+    data = swapped(encoding, words).tobytes() + data[len(words) * size :]
+    events, triggers, counters = decode(encoding, data)
     expected_events, expected_triggers, lost = REFERENCE[encoding](words)
     lost["errors"] += len(data) % size != 0
     assert events == expected_events
@@ -243,13 +354,12 @@ def test_any_bytes_decode_as_the_reference_says(data, encoding, seed):
 
 @given(
     data=st.binary(max_size=1500),
-    encoding=st.sampled_from(["evt2", "evt3"]),
+    encoding=st.sampled_from(EVT),
     cuts=st.lists(st.integers(1, 50), min_size=1, max_size=20),
     max_events=st.sampled_from([1, 2, 13, 65536]),
 )
 def test_a_stream_cut_anywhere_gives_the_same_events(data, encoding, cuts, max_events):
-    start = {"evt2": words_of("evt2", 0x80000000), "evt3": words_of("evt3", 0x8000)}[encoding]
-    data = start + data
+    data = time_words(encoding, 0) + data
     source = io.BytesIO(data)
     lengths = iter(cuts * (len(data) + 1))
 
@@ -269,7 +379,7 @@ def streams(draw):
     """Events and triggers whose times rise across wraps, with clusters in a row."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     count = draw(st.integers(1, 300))
-    start_us = draw(st.sampled_from([0, 4095, (1 << 24) - 50, 5 << 22]))
+    start_us = draw(st.sampled_from([0, 4095, (1 << 24) - 50, 5 << 22, (1 << 34) - 50]))
     step_us = draw(st.sampled_from([1, 3, 5000, 9_000_000]))
     events = np.zeros(count, EVENT_DTYPE)
     events["t"] = (start_us + np.cumsum(rng.integers(0, step_us + 1, count))) * 1000
@@ -283,7 +393,7 @@ def streams(draw):
     return events, triggers
 
 
-@given(stream=streams(), encoding=st.sampled_from(["evt2", "evt3"]), cut=st.integers(0, 300))
+@given(stream=streams(), encoding=st.sampled_from(EVT), cut=st.integers(0, 300))
 def test_decoding_what_was_encoded_gives_it_back(stream, encoding, cut):
     events, triggers = stream
     encoder = ENCODINGS[encoding].encoder()
@@ -301,7 +411,7 @@ def test_decoding_what_was_encoded_gives_it_back(stream, encoding, cut):
     assert counters.errors == counters.out_of_area == counters.dropped_before_time == 0
 
 
-@given(stream=streams(), encoding=st.sampled_from(["evt2", "evt3"]), seed=st.integers(0, 2**32 - 1))
+@given(stream=streams(), encoding=st.sampled_from(EVT), seed=st.integers(0, 2**32 - 1))
 @example(stream=(np.zeros(1, EVENT_DTYPE), np.zeros(0, TRIGGER_DTYPE)), encoding="evt3", seed=0)
 def test_damaged_words_are_left_behind(stream, encoding, seed):
     events, triggers = stream
@@ -312,18 +422,20 @@ def test_damaged_words_are_left_behind(stream, encoding, seed):
     # Far behind the damage, with all state words anew, events are exact again, up to the wraps that were misread.
     tail = {
         "evt2": words_of("evt2", 0x8000000F, 0x1A03D82D),
+        "evt21": words_of("evt21", 0x8000000F00000000, 0x1A03D82D00000001),
+        "evt21_legacy": words_of("evt21_legacy", 0x8000000F00000000, 0x1A03D82D00000001),
         "evt3": words_of("evt3", 0x8001, 0x8001, 0x6388, 0x002D, 0x287B),
     }[encoding]
     got, _, _ = decode(encoding, bytes(data) + tail)
     t, x, y, p = got[-1]
-    wrap_us = {"evt2": 1 << 34, "evt3": 1 << 24}[encoding]
-    assert (t // 1000 % wrap_us, x, y, p) == ({"evt2": 1000, "evt3": 5000}[encoding], 123, 45, 1)
+    wrap_us = 1 << 24 if encoding == "evt3" else 1 << 34
+    assert (t // 1000 % wrap_us, x, y, p) == (5000 if encoding == "evt3" else 1000, 123, 45, 1)
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
 def test_what_does_not_fit_is_refused():
     triggers = np.empty(0, TRIGGER_DTYPE)
-    for name in ("evt2", "evt3"):
+    for name in EVT:
         encoder = ENCODINGS[name].encoder()
         with pytest.raises(RecordingError, match="x up to 2047"):
             encoder.encode(np.array([(0, 2048, 0, 0)], EVENT_DTYPE), triggers)
@@ -331,7 +443,9 @@ def test_what_does_not_fit_is_refused():
             encoder.encode(np.array([(-1000, 0, 0, 0)], EVENT_DTYPE), triggers)
     with pytest.raises(RecordingError, match="trigger ids below 16"):
         ENCODINGS["evt3"].encoder().encode(np.empty(0, EVENT_DTYPE), np.array([(0, 16, 0)], TRIGGER_DTYPE))
-    with pytest.raises(RecordingError, match="evt2, evt3"):
-        PacketDecoder("libcaer", 640, 480)
+    with pytest.raises(RecordingError, match="'evt9' is not read; read are evt2, evt21, evt21_legacy, evt3, libcaer"):
+        PacketDecoder("evt9", 640, 480)
+    with pytest.raises(RecordingError, match="'EVT4' is recognised and not read"):
+        PacketDecoder("EVT4", 640, 480)
     with pytest.raises(ValueError, match="0x480"):
         PacketDecoder("evt3", 0, 480)

@@ -292,8 +292,9 @@ def test_headerless_words_need_all_that_a_header_tells(tmp_path):
         (b"#!AER-DAT2.0\r\n# x\r\n", "AEDAT before 4"),
         (b"#ROSBAG V2.0\n", "a ROS 1 bag"),
         (b"% Data file containing CD events.\n% Version 2\n\x00\x08", "DAT"),
-        (b"% evt 2.1\n% geometry 1280x720\n", "EVT21 is not read; read are EVT2, EVT3"),
-        (b"% format EVT4;height=320;width=320\n% end\n", "EVT4 is not read"),
+        (b"% evt 2.2\n% geometry 1280x720\n", "EVT22 is not read; read are EVT2, EVT21, EVT3"),
+        (b"% format EVT4;height=320;width=320\n% end\n", "EVT4 is recognised and not read"),
+        (b"% evt 4.0\n% geometry 320x320\n% end\n", "EVT4 is recognised and not read"),
         (b"% evt 3.0\n% end\n", "--width and --height"),
         (b"% plugin_name hal_plugin_gen41\n% end\n", "names no encoding"),
         (b"% evt 3.0\n% geometry 0x720\n", "0x720 px cannot be"),
@@ -325,7 +326,9 @@ def test_missing_directories_devices_and_contradictions(tmp_path, capsys):
         open_recording("/dev/null")
     with pytest.raises(RecordingError, match="this is aedat4, not evt3"):
         open_recording(AEDAT4, encoding="evt3")
-    with pytest.raises(RecordingError, match=r"'out\.xyz' is not written; written are evt2, evt3, npz"):
+    with pytest.raises(
+        RecordingError, match=r"'out\.xyz' is not written; written are evt2, evt21, evt21_legacy, evt3, npz"
+    ):
         create_recording(tmp_path / "out.xyz", 1, 1)
     with pytest.raises(RecordingError, match="No such file"):
         create_recording(tmp_path / "nowhere" / "out.raw", 1, 1)
