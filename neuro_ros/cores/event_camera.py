@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import ClassVar
-
-import numpy as np
+from typing import ClassVar, NamedTuple
 
 from neuro_ros.cores.camera_account import CameraAccount
 from neuro_ros.cores.camera_messages import CameraMessages
+from neuro_ros.cores.camera_stage import CameraStage
 from neuro_ros.cores.core import Clocks, Core, Health, HealthLevel, Output
 from neuro_ros.cores.messages import (
     ClockModel,
@@ -22,25 +21,33 @@ from neuro_ros.cores.messages import (
     EventPacket,
     ExternalTrigger,
     Gesture,
+    Image,
     SpikeTensor,
 )
-from neuro_ros.cores.overload import Overload
 from neuro_ros.cores.packets import PacketStream
 from neuro_ros.cores.parameters.event_camera import EventCameraParameters
 from neuro_ros.cores.sensor_time import SensorTime
 from neuro_ros.cores.sources.base import Label
-from neuro_ros.events.geometry import Geometry, GeometryError
-from neuro_ros.events.tensor import active_indices, encode_tensor
-from neuro_ros.events.types import EVENT_DTYPE, DecodeCounters, EventBatch
-from neuro_ros.events.windower import SpikeWindow, Windower
+from neuro_ros.errors import NeuroRosError
+from neuro_ros.events.picture import draw_window
+from neuro_ros.events.types import DecodeCounters, EventBatch
+from neuro_ros.events.warm_up import warm_up
+from neuro_ros.events.windower import SpikeWindow
 
 __all__ = ["EventCameraCore"]
 
 _LOG = logging.getLogger(__name__)
 _NS_PER_S = 1_000_000_000
-_UINT32_MAX = 2**32 - 1
+_IMAGE = "spikes/image"
 #: Ticks in a row without a packet before windows are closed by the host's clock.
 _IDLE_TICKS = 2
+
+
+class _Shown(NamedTuple):
+    """What is known about a window besides its events."""
+
+    label: Label | None
+    closed_at_ns: int
 
 
 class EventCameraCore(Core):
@@ -55,8 +62,6 @@ class EventCameraCore(Core):
 
     Attributes
     ----------
-    account : CameraAccount
-        Where every event went, since activation.
     state : str
         inactive, waiting (nothing arrived yet), running, finished or failed.
     waiting : Callable[[], int]
@@ -66,8 +71,8 @@ class EventCameraCore(Core):
 
     Raises
     ------
-    GeometryError
-        When the crop does not lie within a sensor whose size is given.
+    NeuroRosError
+        When the crop or a filter does not fit a sensor whose size is given.
     """
 
     inputs: ClassVar[Mapping[str, type]] = {"events": EventPacket, "clock/model": ClockModel}
@@ -76,6 +81,7 @@ class EventCameraCore(Core):
         "clock/sample": ClockSample,
         "events/trigger": ExternalTrigger,
         "truth": Gesture,
+        _IMAGE: Image,
     }
 
     def __init__(self, parameters: EventCameraParameters, clocks: Clocks | None = None) -> None:
@@ -90,7 +96,7 @@ class EventCameraCore(Core):
         self._time = SensorTime()
         self._epoch = 0
         self._activated_ns = 0
-        self._warm_up()
+        warm_up(parameters.event_filters())
         self._begin()
         self.state = "inactive"
         if parameters.sensor_width:
@@ -98,30 +104,23 @@ class EventCameraCore(Core):
 
     def _begin(self) -> None:
         """Open the books of an activation."""
-        self.account = CameraAccount()
+        self._stage: CameraStage[_Shown] = CameraStage(self._parameters)
         self._packets = PacketStream()
-        self._overload = Overload(self._parameters.overload.policy, self._parameters.overload.packets)
-        self._windower: Windower | None = None
         self._say = CameraMessages(self._time, self._epoch, self._parameters.frame_id)
         self._last_sample_ns: int | None = None
         self._last_packet_ns: int | None = None
         self._idle_ticks = 0
-        self._withheld = 0
         self._labels: set[Label | None] = set()
         self._failure = ""
         self._loss_judged = 0
         self._time.forget_arrivals()
         if self._sensor is not None:
-            self._renew_windower()
+            self._stage.fit(*self._sensor)
 
-    def _warm_up(self) -> None:
-        """Compile now what the first window would otherwise wait for."""
-        windower = self._make_windower(128, 128, whole=True)
-        events = np.zeros(1, EVENT_DTYPE)
-        windower.push(EventBatch(events))
-        for window in windower.flush():
-            encode_tensor(window.bitmap, window.cells, window.active)
-            active_indices(window.bitmap, window.cells, window.active)
+    @property
+    def account(self) -> CameraAccount:
+        """Where every event went, since activation."""
+        return self._stage.account
 
     # ---------------------------------------------------------------- the contract of a core
 
@@ -157,16 +156,15 @@ class EventCameraCore(Core):
         self._idle_ticks += 1
         if self._idle_ticks < _IDLE_TICKS or self.waiting():
             return ()
-        if not grace_ns or self._windower is None or reached_ns is None or self._last_packet_ns is None:
+        if not grace_ns or not self._stage.ready or reached_ns is None or self._last_packet_ns is None:
             return ()
         if now_ns - self._last_packet_ns < grace_ns:
             return ()
-        return self._messages(self._windower.advance(reached_ns - grace_ns))
+        return self._messages(self._stage.advance(reached_ns - grace_ns))
 
     def deactivate(self, now_ns: int) -> Sequence[Output]:
         """Fall silent; the window that is open is given up, and its events are counted."""
-        self.account.follow(None)
-        self._windower = None
+        self._stage.close()
         self.state = "inactive"
         return ()
 
@@ -175,6 +173,7 @@ class EventCameraCore(Core):
         if not isinstance(parameters, EventCameraParameters):
             raise TypeError(f"parameters are {type(parameters).__name__}, must be EventCameraParameters")
         self._parameters = parameters
+        self._stage.reconfigure(parameters)
 
     # ---------------------------------------------------------------- sources other than packets
 
@@ -190,10 +189,10 @@ class EventCameraCore(Core):
 
         Raises
         ------
-        GeometryError
-            When the crop does not lie within the sensor.
+        NeuroRosError
+            When the crop or a filter does not fit the sensor.
         """
-        self._make_windower(width, height)
+        CameraStage.check(self._parameters, width, height)
         self._sensor = (width, height)
         self._source_counters = counters
 
@@ -222,8 +221,8 @@ class EventCameraCore(Core):
             return ()
         if self._sensor is None:
             raise RuntimeError("set_sensor has not been called, the size of the sensor is unknown")
-        if self._windower is None:
-            self._renew_windower()
+        if not self._stage.ready:
+            self._stage.fit(*self._sensor)
         if len(batch.events):
             self._last_packet_ns = now_ns
         return self._take(batch, now_ns, until_ns, label)
@@ -256,40 +255,19 @@ class EventCameraCore(Core):
         batch = self._packets.decode(packet)
         if batch is None:
             return outputs
-        if self._windower is None or self._sensor != (packet.width, packet.height):
+        if not self._stage.ready or self._sensor != (packet.width, packet.height):
             try:
-                self._make_windower(packet.width, packet.height)
-            except GeometryError as error:
+                self._stage.fit(packet.width, packet.height)
+            except NeuroRosError as error:
                 self._packets.counters.packets_refused += 1
                 self._packets.refusal = str(error)
                 return outputs
             self._sensor = (packet.width, packet.height)
-            self._renew_windower()
         self._last_packet_ns = now_ns
-        if self._windower is not None:
-            batch = self._overload.relieve(batch, self.waiting(), self._windower)
         outputs += self._take(batch, now_ns, None, None)
         return outputs
 
     # ---------------------------------------------------------------- windows
-
-    def _make_windower(self, width: int, height: int, whole: bool = False) -> Windower:
-        parameters = self._parameters
-        crop = parameters.crop
-        area = None if whole or not crop.width else (crop.x0, crop.y0, crop.width, crop.height)
-        return Windower(
-            parameters.window_length_ns,
-            parameters.bins,
-            Geometry.fit(width, height, parameters.width, parameters.height, area),
-            width,
-            height,
-            max_gap_ns=round(parameters.max_gap_s * _NS_PER_S),
-        )
-
-    def _renew_windower(self) -> None:
-        if self._sensor is not None:
-            self._windower = self._make_windower(*self._sensor)
-            self.account.follow(self._windower)
 
     @property
     def _clock_id(self) -> str:
@@ -297,9 +275,6 @@ class EventCameraCore(Core):
 
     def _take(self, batch: EventBatch, now_ns: int, until_ns: int | None, label: Label | None) -> list[Output]:
         self._idle_ticks = 0
-        windower = self._windower
-        if windower is None:
-            return []
         self.state = "running"
         newest_ns = int(batch.events["t"][-1]) if len(batch.events) else None
         reached_ns = newest_ns if until_ns is None else until_ns
@@ -309,39 +284,43 @@ class EventCameraCore(Core):
         if newest_ns is not None:
             outputs += self._clock_sample(newest_ns, now_ns)
         self._labels.add(label)
-        outputs += self._messages(windower.windows(batch), label)
+        outputs += self._messages(self._stage.take(batch, self.waiting()), label)
         if until_ns is not None:
-            outputs += self._messages(windower.advance(until_ns), label)
-            if until_ns % windower.length_ns == 0:  # nothing of the next window has been shown yet
+            outputs += self._messages(self._stage.advance(until_ns), label)
+            if self._stage.divides(until_ns):  # nothing of the next window has been shown yet
                 self._labels.clear()
         return outputs
 
     def _flush(self) -> list[Output]:
-        return self._messages(self._windower.flush()) if self._windower is not None else []
+        outputs = self._messages(self._stage.flush())
+        self._stage.end()
+        return outputs
 
     def _messages(self, windows: Iterable[SpikeWindow], label: Label | None = None) -> list[Output]:
         outputs: list[Output] = []
+        latest: tuple[SpikeTensor, SpikeWindow] | None = None
         for window in windows:
-            # A window in which the label changed shows neither one gesture nor the other.
-            truth = next(iter(self._labels)) if len(self._labels) == 1 else (-1, "")
-            known = any(item is not None for item in self._labels)
-            self._labels = {label} if label is not None else set()
-            if self._below_threshold(window):
-                self.account.withheld(window)
-                self._withheld = min(self._withheld + 1, _UINT32_MAX)
-                continue
-            self.account.sent(window)
-            tensor = self._say.tensor(window, self._withheld, self._clocks.system_ns())
-            if known and truth is not None:
-                outputs.append(Output("truth", self._say.truth(tensor, truth)))
-            outputs.append(Output("spikes", tensor))
-            self._withheld = 0
+            shown = self._shown(label)
+            for sent in self._stage.decide(window, shown):
+                tensor = self._say.tensor(sent.window, sent.withheld, sent.note.closed_at_ns)
+                if sent.note.label is not None:
+                    outputs.append(Output("truth", self._say.truth(tensor, sent.note.label)))
+                outputs.append(Output("spikes", tensor))
+                latest = tensor, sent.window
+        if latest is not None and self.wanted(_IMAGE):
+            tensor, window = latest
+            scale = self._parameters.image.scale
+            pixels = draw_window(window.bitmap, window.bins, window.height, window.width, scale)
+            outputs.append(Output(_IMAGE, self._say.image(tensor, pixels)))
         return outputs
 
-    def _below_threshold(self, window: SpikeWindow) -> bool:
-        threshold_hz = self._parameters.wake.threshold_events_hz
-        # A window with a known loss may have been an active one.
-        return window.complete and window.events_in * _NS_PER_S < threshold_hz * (window.end_ns - window.start_ns)
+    def _shown(self, label: Label | None) -> _Shown:
+        """Return what was shown in the window that has just closed; `label` is shown in the next one."""
+        known = any(item is not None for item in self._labels)
+        # A window in which the label changed shows neither one gesture nor the other.
+        truth = next(iter(self._labels)) if len(self._labels) == 1 else (-1, "")
+        self._labels = {label} if label is not None else set()
+        return _Shown(truth if known else None, self._clocks.system_ns())
 
     # ---------------------------------------------------------------- clock and triggers
 
@@ -372,7 +351,7 @@ class EventCameraCore(Core):
             "events_read": self.account.events_read,
             "triggers": self._say.triggers,
             **vars(self._packets.counters),
-            "packets_relieved": self._overload.packets,
+            "packets_relieved": self._stage.overload.packets,
             "packets_waiting": self.waiting(),
         }
         decoder = self._packets.decoder
@@ -400,7 +379,7 @@ class EventCameraCore(Core):
     def _window_health(self) -> Health:
         loss = self.account.loss + self._packets.counters.packets_lost
         lost, self._loss_judged = loss - self._loss_judged, loss
-        values = self.account.as_dict()
+        values: dict[str, object] = {**self.account.as_dict(), **self._stage.filter_counters()}
         if lost > 0:
             return Health(
                 "windows", HealthLevel.WARN, "events, packets or windows were lost since the last report", values

@@ -227,7 +227,8 @@ def test_a_known_loss_marks_the_window():
 
 # --- waking -----------------------------------------------------------------------------------------------------------
 def test_quiet_windows_are_withheld_and_the_first_active_one_is_not_lost():
-    driver = fed(wake__threshold_events_hz=100.0)  # 5 events a window
+    # 5 events a window, and no grace
+    driver = fed(wake__threshold_events_hz=100.0, wake__sleep_ratio=1.0, wake__sleep_after_s=0.0, wake__pre_roll=0)
     driver.feed(events_at(*range(0, 6 * MS, MS)), until_ns=50 * MS)
     driver.feed(events_at(60 * MS), until_ns=200 * MS)
     driver.feed(events_at(*range(200 * MS, 205 * MS, MS)), until_ns=250 * MS)

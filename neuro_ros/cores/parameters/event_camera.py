@@ -7,15 +7,21 @@ This module refuses to know about recordings and cameras; it only says which val
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from neuro_ros.cores.parameters._fields import ParameterError, parameter
 from neuro_ros.cores.sources import PLAYED, SOURCES
+
+if TYPE_CHECKING:
+    from neuro_ros.events.filters import EventFilter
 
 __all__ = [
     "MAX_BITMAP_BYTES",
     "CropParameters",
     "EventCameraParameters",
+    "ImageParameters",
     "InivationParameters",
+    "OverloadParameters",
     "SimulatorParameters",
     "WakeParameters",
 ]
@@ -35,7 +41,7 @@ def _bitmap_bytes(bins: int, height: int, width: int) -> int:
 class CropParameters:
     """The part of the sensor that is scaled to the tensor; all zero = the largest centred square."""
 
-    x0: int = parameter(0, "left column of the crop on the sensor", unit="px", minimum=0, maximum=65535)
+    x0: int = parameter(0, "left column of the crop, behind the filters", unit="px", minimum=0, maximum=65535)
     y0: int = parameter(0, "top row of the crop on the sensor", unit="px", minimum=0, maximum=65535)
     width: int = parameter(0, "columns of the crop; 0 = largest centred square", unit="px", minimum=0, maximum=65535)
     height: int = parameter(0, "rows of the crop; 0 = largest centred square", unit="px", minimum=0, maximum=65535)
@@ -53,16 +59,37 @@ class CropParameters:
 
 @dataclass(frozen=True)
 class WakeParameters:
-    """Wake on motion: below a rate of events no windows are sent."""
+    """Wake on motion: while little happens no windows are sent; the next one that is tells how many were withheld."""
 
     threshold_events_hz: float = parameter(
         0.0,
-        "windows with fewer events than this rate are withheld, and counted in the next one sent; 0 = send all",
+        "a window with at least this rate of events, those that filters took out aside, wakes; 0 = send all",
         unit="1/s",
         minimum=0.0,
         maximum=1e9,
         dynamic=True,
     )
+    sleep_ratio: float = parameter(
+        0.5, "a window below this share of the threshold is quiet", minimum=0.0, maximum=1.0, dynamic=True
+    )
+    sleep_after_s: float = parameter(
+        0.5,
+        "windows are sent until more than this much sensor time in a row was quiet",
+        unit="s",
+        minimum=0.0,
+        maximum=3600.0,
+        dynamic=True,
+    )
+    pre_roll: int = parameter(
+        1, "quiet windows just before the one that wakes that are sent with it", minimum=0, maximum=100, dynamic=True
+    )
+
+
+@dataclass(frozen=True)
+class ImageParameters:
+    """The picture on `spikes/image`, drawn while somebody looks."""
+
+    scale: int = parameter(4, "side of a cell in the picture", unit="px", minimum=1, maximum=16, dynamic=True)
 
 
 @dataclass(frozen=True)
@@ -77,8 +104,7 @@ class OverloadParameters:
     )
     packets: int = parameter(
         256,
-        "packets that may wait before anything gives way; drivers send up to 1000 a second. Twice as many are held, and "
-        "64 MB at most",
+        "packets that may wait before anything gives way, of 1000 a second at most; twice as many are held, or 64 MB",
         minimum=1,
         maximum=4096,
     )
@@ -172,11 +198,25 @@ class EventCameraParameters:
         minimum=1000,
         maximum=10_000_000_000,
     )
+    windowing: str = parameter(
+        "time",
+        "what closes a window: time = its length is over, count = window_events have fallen into it, both = whichever "
+        "comes first; the network of this package takes windows by time",
+        choices=("time", "count", "both"),
+    )
+    window_events: int = parameter(
+        50_000, "events that close a window by count, of those that fall into a cell", minimum=1, maximum=1 << 22
+    )
     bins: int = parameter(
         10, "time bins in a window; the model must have been trained with them", minimum=1, maximum=1000
     )
     width: int = parameter(128, "columns of the tensor; the model states them", unit="px", minimum=1, maximum=65535)
     height: int = parameter(128, "rows of the tensor; the model states them", unit="px", minimum=1, maximum=65535)
+    filters: str = parameter(
+        "",
+        "filters that events pass, in order and apart by spaces, each as NAME[:KEY=VALUE,...], such as "
+        "`hot_pixels background_activity:support_us=2000`; `neuro_ros window --help` names them",
+    )
     idle_grace_s: float = parameter(
         0.05,
         "camera: without events, a window is closed this long after its estimated end; 0 = wait for events",
@@ -202,6 +242,7 @@ class EventCameraParameters:
     )
     crop: CropParameters = field(default_factory=CropParameters)
     wake: WakeParameters = field(default_factory=WakeParameters)
+    image: ImageParameters = field(default_factory=ImageParameters)
     overload: OverloadParameters = field(default_factory=OverloadParameters)
     simulator: SimulatorParameters = field(default_factory=SimulatorParameters)
     inivation: InivationParameters = field(default_factory=InivationParameters)
@@ -215,6 +256,7 @@ class EventCameraParameters:
             )
         if self.window_length_ns < self.bins:
             raise ParameterError(f"window_length_ns {self.window_length_ns} is shorter than bins {self.bins}")
+        self.event_filters()
         if not self.frame_id and self.source != "topic":
             raise ParameterError(f"frame_id is empty; source {self.source} has no packets to take it from")
         if _bitmap_bytes(self.bins, self.height, self.width) > MAX_BITMAP_BYTES:
@@ -230,6 +272,23 @@ class EventCameraParameters:
             f"{_bitmap_bytes(self.bins, self.height, self.width)} B, above the {MAX_BITMAP_BYTES} that travel well: "
             f"down-sample by {factor}: width {width}, height {height}"
         )
+
+    def event_filters(self) -> tuple[EventFilter, ...]:
+        """Return the filters that `filters` names.
+
+        Raises
+        ------
+        ParameterError
+            When there is no such filter, or its parameters cannot be.
+        """
+        if not self.filters.strip():
+            return ()
+        from neuro_ros.events.filters import FilterError, parse_filter  # where none is asked for, none is imported
+
+        try:
+            return tuple(parse_filter(text) for text in self.filters.split())
+        except FilterError as error:
+            raise ParameterError(f"filters: {error}") from None
 
     @property
     def live(self) -> bool:
