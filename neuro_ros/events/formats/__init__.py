@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from neuro_ros.events.encodings import ENCODINGS
-from neuro_ros.events.formats import aedat2, aedat4, atis_bin, dat, event_stream, npz, raw, rosbag2
+from neuro_ros.events.formats import aedat2, aedat3, aedat4, atis_bin, dat, event_stream, npz, raw, rosbag2
 from neuro_ros.events.formats.base import OpenOptions, Recording, RecordingWriter
 from neuro_ros.events.types import RecordingError
 
@@ -60,6 +60,7 @@ FORMATS = (
     Format("DAT", dat.matches, dat.open_dat),  # before RAW, which has header lines like it
     Format("RAW (EVT2, EVT3)", raw.matches, raw.open_raw),
     Format("AEDAT 2.0", aedat2.matches, aedat2.open_aedat2),
+    Format("AEDAT 3", aedat3.matches, aedat3.open_aedat3),
     Format("AEDAT4", aedat4.matches, aedat4.open_aedat4),
     Format("rosbag2 (sqlite3, mcap) with EventPacket", rosbag2.matches, rosbag2.open_bag),
     Format("npz", npz.matches, npz.open_npz),
@@ -71,7 +72,6 @@ FORMATS = (
 _FOREIGN = (
     (b"\x89HDF\r\n\x1a\n", "HDF5"),
     (b"#!AER-DAT1", "AEDAT 1.0"),
-    (b"#!AER-DAT3", "AEDAT 3"),
     (b"#ROSBAG V", "a ROS 1 bag"),
 )
 
