@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from neuro_ros.events.encodings import ENCODINGS
-from neuro_ros.events.formats import aedat2, aedat3, aedat4, atis_bin, dat, event_stream, npz, raw, rosbag2
+from neuro_ros.events.formats import aedat2, aedat3, aedat4, atis_bin, dat, event_stream, hdf5, npz, raw, rosbag2
 from neuro_ros.events.formats.base import OpenOptions, Recording, RecordingWriter
 from neuro_ros.events.types import RecordingError
 
@@ -65,12 +65,12 @@ FORMATS = (
     Format("rosbag2 (sqlite3, mcap) with EventPacket", rosbag2.matches, rosbag2.open_bag),
     Format("npz", npz.matches, npz.open_npz),
     Format("Event Stream", event_stream.matches, event_stream.open_event_stream),
+    Format("HDF5", hdf5.matches, hdf5.open_hdf5),
     Format("N-MNIST .bin", _never, atis_bin.open_atis_bin, atis_bin.SUFFIXES, atis_bin.ENCODING),
 )
 
 # First bytes of what other programs write and this package does not read.
 _FOREIGN = (
-    (b"\x89HDF\r\n\x1a\n", "HDF5"),
     (b"#!AER-DAT1", "AEDAT 1.0"),
     (b"#ROSBAG V", "a ROS 1 bag"),
 )
