@@ -101,9 +101,9 @@ def test_all_but_the_nodes_work_without_ros():
     import_all("rclpy,rcl_interfaces,lifecycle_msgs,std_msgs", without_torch)
 
 
-def test_all_but_training_work_without_torch_and_lava():
+def test_all_but_training_work_without_what_is_optional():
     pytest.importorskip("rclpy", reason="the nodes need rclpy: use make test, or . ./env.sh in this shell")
-    import_all("torch,lava,dv_processing", [room for room in ROOMS if room != "training"])
+    import_all("torch,lava,dv_processing,h5py,hdf5plugin", [room for room in ROOMS if room != "training"])
 
 
 def test_training_works_without_ros():

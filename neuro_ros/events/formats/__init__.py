@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from neuro_ros.events.encodings import ENCODINGS
-from neuro_ros.events.formats import aedat4, npz, raw, rosbag2
+from neuro_ros.events.formats import aedat2, aedat3, aedat4, atis_bin, dat, event_stream, hdf5, npz, raw, rosbag2
 from neuro_ros.events.formats.base import OpenOptions, Recording, RecordingWriter
 from neuro_ros.events.types import RecordingError
 
@@ -51,20 +51,28 @@ class Format:
     encoding: str | None = None
 
 
+def _never(head: bytes) -> bool:  # noqa: ARG001 - of the interface
+    """Recognise nothing, for a format without a signature."""
+    return False
+
+
 FORMATS = (
+    Format("DAT", dat.matches, dat.open_dat),  # before RAW, which has header lines like it
     Format("RAW (EVT2, EVT2.1, EVT3)", raw.matches, raw.open_raw),
+    Format("AEDAT 2.0", aedat2.matches, aedat2.open_aedat2),
+    Format("AEDAT 3", aedat3.matches, aedat3.open_aedat3),
     Format("AEDAT4", aedat4.matches, aedat4.open_aedat4),
     Format("rosbag2 (sqlite3, mcap) with EventPacket", rosbag2.matches, rosbag2.open_bag),
     Format("npz", npz.matches, npz.open_npz),
+    Format("Event Stream", event_stream.matches, event_stream.open_event_stream),
+    Format("HDF5", hdf5.matches, hdf5.open_hdf5),
+    Format("N-MNIST .bin", _never, atis_bin.open_atis_bin, atis_bin.SUFFIXES, atis_bin.ENCODING),
 )
 
 # First bytes of what other programs write and this package does not read.
 _FOREIGN = (
-    (b"Event Stream", "Event Stream (.es)"),
-    (b"\x89HDF\r\n\x1a\n", "HDF5"),
-    (b"#!AER-DAT", "AEDAT before 4"),
+    (b"#!AER-DAT1", "AEDAT 1.0"),
     (b"#ROSBAG V", "a ROS 1 bag"),
-    (b"% ", "Prophesee DAT, or text"),
 )
 
 #: What can be written: format name to ``(path, width, height)`` to a `RecordingWriter`.
@@ -100,7 +108,8 @@ def open_recording(
     path : path-like
         A file, or the directory of a bag.
     encoding : str, optional
-        A name in `neuro_ros.events.ENCODINGS`, for words without a header.
+        A name in `neuro_ros.events.ENCODINGS`, for words without a header, or that of a format without a
+        signature (``nmnist``).
     width, height : int, optional
         Of the sensor [px], where the recording does not tell.
     topic : str, optional
@@ -148,9 +157,10 @@ def _open_file(path: Path, head: bytes, options: OpenOptions) -> Recording:
             return entry.open(path, options)
     if options.encoding is not None:
         return raw.open_headerless(path, options)
+    names = sorted({*ENCODINGS, *(entry.encoding for entry in FORMATS if entry.encoding is not None)})
     raise RecordingError(
         f"{path}: not recognised; {_what_is_read()}; for words without a header give --encoding "
-        f"({', '.join(sorted(ENCODINGS))}), --width and --height"
+        f"({', '.join(names)}), --width and --height"
     )
 
 

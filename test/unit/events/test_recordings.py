@@ -287,9 +287,10 @@ def test_headerless_words_need_all_that_a_header_tells(tmp_path):
     ("content", "complaint"),
     [
         (b"", "empty"),
-        (b"Event Stream\x02\x00\x00\x01", r"Event Stream \(\.es\)"),
+        (b"Event Stream\x02\x00\x00\x01", "Event Stream is cut short"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
-        (b"#!AER-DAT2.0\r\n# x\r\n", "AEDAT before 4"),
+        (b"#!AER-DAT1.0\r\n# x\r\n", r"AEDAT 1\.0, which is not read"),
+        (b"#!AER-DAT2.0\r\n# x\r\n", "AEDAT 2.0 header names no chip"),
         (b"#ROSBAG V2.0\n", "a ROS 1 bag"),
         (b"% Data file containing CD events.\n% Version 2\n\x00\x08", "DAT"),
         (b"% evt 2.2\n% geometry 1280x720\n", "EVT22 is not read; read are EVT2, EVT21, EVT3"),

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only door to ``h5py``, imported when the first HDF5 file is opened, with a guard against hostile files.
+
+A file may point to other files, may declare pieces that need more memory than
+there is, and may be packed with filters that are not installed. All of that is
+refused before anything is read. Pieces packed with gzip are unpacked here, because
+the library unpacks whatever comes out, and a megabyte can become a gigabyte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuro_ros.events.types import RecordingError
+
+__all__ = ["DAMAGE", "MAX_CHUNK_BYTES", "Column", "find", "one_line", "open_file", "text"]
+
+#: What reading a garbled file is known to raise.
+DAMAGE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    AttributeError,
+    zlib.error,
+)
+
+#: A larger piece of a dataset, which is unpacked as a whole, is refused; Metavision's have 256 KiB.
+MAX_CHUNK_BYTES = 1 << 24
+
+_MAX_ENTRY_BYTES = 1 << 8
+
+_DEFLATE, _SHUFFLE = 1, 2
+_ECF = 0x8ECF
+_REMEDIES = {
+    _ECF: "Prophesee's codec ECF: install its plugin (hdf5_ecf, part of Metavision) and set HDF5_PLUGIN_PATH",
+    32001: "blosc: pip install hdf5plugin",
+    32004: "LZ4: pip install hdf5plugin",
+    32015: "Zstandard: pip install hdf5plugin",
+    32026: "blosc2: pip install hdf5plugin",
+}
+
+
+def one_line(error: BaseException) -> str:
+    """Write an error on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@functools.cache
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise RecordingError(f"HDF5 needs the h5py package ({error}); pip install h5py") from error
+    with contextlib.suppress(ImportError):
+        import hdf5plugin  # noqa: F401 - registers its filters
+    return h5py
+
+
+def open_file(path: Path) -> Any:
+    """Open a file for reading; raises one of `DAMAGE`."""
+    # No lock, so that a file on a read-only medium can be read; room in the cache for a whole chunk of each dataset.
+    return _h5py().File(path, "r", locking=False, rdcc_nbytes=MAX_CHUNK_BYTES)
+
+
+def find(file: Any, name: str) -> Any | None:
+    """Find a dataset of the file itself.
+
+    Parameters
+    ----------
+    file : h5py.File
+    name : str
+        Path of names, joined by ``/``.
+
+    Returns
+    -------
+    h5py.Dataset or None
+        None when there is no such dataset.
+
+    Raises
+    ------
+    RecordingError
+        When it lies, or its data lies, in another file, it is not a plain column, its pieces are too large, or
+        it is packed with a filter that is not installed.
+    """
+    h5py = _h5py()
+    item = file
+    for part in name.split("/"):
+        if not isinstance(item, h5py.Group) or part not in item.keys():  # noqa: SIM118 - `in item` follows links
+            return None
+        if not isinstance(item.get(part, getlink=True), h5py.HardLink):
+            raise RecordingError(f"{file.filename}: {name} is a link to elsewhere, which is not followed")
+        item = item[part]
+    if not isinstance(item, h5py.Dataset):
+        return None
+    if item.external or item.is_virtual:
+        raise RecordingError(f"{file.filename}: the data of {name} lies in other files, which are not read")
+    if item.shape is None or len(item.shape) > 1:
+        raise RecordingError(f"{file.filename}: {name} is no column; it has the shape {item.shape}")
+    if item.dtype.hasobject or item.dtype.itemsize > _MAX_ENTRY_BYTES:
+        raise RecordingError(f"{file.filename}: {name} holds {item.dtype.itemsize} bytes an entry, not plain numbers")
+    if item.chunks is not None:
+        size = math.prod(item.chunks) * item.dtype.itemsize
+        if size > MAX_CHUNK_BYTES:
+            raise RecordingError(
+                f"{file.filename}: the pieces of {name} have {size} bytes; no more than {MAX_CHUNK_BYTES} are read"
+            )
+    _check_filters(file, name, item)
+    return item
+
+
+def _check_filters(file: Any, name: str, item: Any) -> None:
+    """Refuse a dataset whose filters are not all there."""
+    h5py = _h5py()
+    plist = item.id.get_create_plist()
+    for index in range(plist.get_nfilters()):
+        code = plist.get_filter(index)[0]
+        if not h5py.h5z.filter_avail(code):
+            remedy = _REMEDIES.get(code, "of which nothing is known here")
+            raise RecordingError(f"{file.filename}: {name} is packed with the HDF5 filter {code}, {remedy}")
+
+
+def _inflate(data: bytes, size: int) -> bytes:
+    """Unpack a deflated stream of just `size` bytes and check its sum; raises ValueError or zlib.error."""
+    stream = zlib.decompressobj()
+    unpacked = stream.decompress(data, size)
+    # The sum stands at the end, which is not looked at before something beyond the last byte is asked for.
+    if stream.decompress(stream.unconsumed_tail, 1) or not stream.eof:
+        raise ValueError(f"a chunk is cut short, or larger than {size} bytes")
+    return unpacked
+
+
+class Column:
+    """A dataset of one dimension, read piece by piece in bounded memory.
+
+    Parameters
+    ----------
+    item : h5py.Dataset
+        As `find` returns it.
+
+    Attributes
+    ----------
+    dtype : numpy.dtype
+    length : int
+        Entries that are in the file, whatever its header says.
+    chunk : int
+        Entries that are stored together; 0 where all are.
+    """
+
+    def __init__(self, item: Any) -> None:
+        self._item = item
+        self.dtype: np.dtype = item.dtype
+        self.declared = int(item.shape[0]) if item.shape else 1
+        self.chunk = int(item.chunks[0]) if item.chunks else 0
+        if self.chunk:
+            self.length = min(self.declared, int(item.id.get_num_chunks()) * self.chunk)
+        else:
+            self.length = min(self.declared, int(item.id.get_storage_size()) // max(1, self.dtype.itemsize))
+        plist = item.id.get_create_plist()
+        self._filters = [plist.get_filter(index)[0] for index in range(plist.get_nfilters())]
+        # What the library would unpack without a limit is unpacked here.
+        self._is_ours = bool(self.chunk) and set(self._filters) <= {_DEFLATE, _SHUFFLE}
+        self._cached_start = -1
+        self._cached = np.empty(0, self.dtype)
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Read the entries from `start` to below `stop`; raises one of `DAMAGE`."""
+        if not self._is_ours:
+            return np.asarray(self._item[start:stop])
+        parts = []
+        while start < stop:
+            chunk_start = start - start % self.chunk
+            end = min(stop, chunk_start + self.chunk)
+            if chunk_start != self._cached_start:
+                self._cached_start = -1
+                self._cached = self._unpack(chunk_start)
+                self._cached_start = chunk_start
+            parts.append(self._cached[start - chunk_start : end - chunk_start])
+            start = end
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, self.dtype), *parts])
+
+    def _unpack(self, start: int) -> npt.NDArray[Any]:
+        """Unpack the chunk that begins at `start`."""
+        size = self.chunk * self.dtype.itemsize
+        stored = self._item.id.get_chunk_info_by_coord((start,)).size
+        if not 0 < stored <= size + size // 64 + 1024:  # what does not shrink grows by less than this
+            raise ValueError(f"a chunk of {size} bytes is stored in {stored}")
+        mask, data = self._item.id.read_direct_chunk((start,))
+        for index in reversed(range(len(self._filters))):
+            if mask >> index & 1:  # not applied to this chunk
+                continue
+            if self._filters[index] == _DEFLATE:
+                data = _inflate(data, size)
+            else:
+                planes = np.frombuffer(data, np.uint8).reshape(self.dtype.itemsize, -1)
+                data = np.ascontiguousarray(planes.T).tobytes()
+        if len(data) != size:
+            raise ValueError(f"a chunk of {size} bytes unpacks to {len(data)}")
+        return np.frombuffer(data, self.dtype)
+
+
+def text(file: Any, name: str) -> str:
+    """Return an attribute of the file as text, empty where there is none."""
+    value = file.attrs.get(name, "")
+    return value.decode("latin1") if isinstance(value, bytes) else str(value)
