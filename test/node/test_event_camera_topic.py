@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import TransitionCallbackReturn
+from sensor_msgs.msg import Image
 
 from neuro_ros.events import Geometry, WindowDigest, Windower, decode_tensor, open_recording
 from neuro_ros.msg import ExternalTrigger, SpikeTensor
+from neuro_ros.nodes import qos
 from neuro_ros.nodes.event_camera import EventCameraNode
 
 DATA = Path(__file__).resolve().parents[1] / "data"
-BAGS = ("test_events_1",)
+BAGS = ("test_events_1", "test_data_evt3_trigger", "test_data_libcaer_rollover_cut", "test_events_2_cut", "test_data_mono_cd")
 SIDE = 32
 LENGTH_NS = 50_000_000
 pytestmark = pytest.mark.skipif(
@@ -105,3 +107,24 @@ def test_a_driver_that_stops_and_comes_back_is_followed(bed, spawn):
     bed.until(lambda: diagnostics and last("source")["restarts"] == "1", what="the restart in the diagnostics")
     assert last("source")["packets_lost"] == "0"
     assert account.events_read == account.events_sent + account.events_pending + sum(account.events_dropped.values())
+
+
+def test_a_picture_is_published_while_somebody_looks(bed):
+    node = bed.make(EventCameraNode, parameters={"source": "simulator", "width": SIDE, "height": SIDE})
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    pictures = []
+    viewer = bed.tester.create_subscription(
+        Image, "spikes/image", pictures.append, qos.subscription_qos("spikes/image")
+    )
+    bed.until(lambda: pictures, what="a picture")
+    assert (pictures[0].height, pictures[0].width, pictures[0].step) == (4 * SIDE, 4 * SIDE, 12 * SIDE)
+    assert (pictures[0].encoding, len(pictures[0].data)) == ("rgb8", 48 * SIDE * SIDE)
+    bed.tester.destroy_subscription(viewer)
+    drawn = []
+    bed.until(lambda: node.subscription_count("spikes/image") == 0, what="the viewer to be gone")
+    publisher = node._outputs["spikes/image"]
+    publisher.publish = drawn.append
+    sent = node.core.account.windows_sent
+    bed.until(lambda: node.core.account.windows_sent > sent + 2, what="more windows")
+    assert drawn == []
