@@ -22,7 +22,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from neuro_ros.cores.core import Clocks, Core, Health, Output
 from neuro_ros.errors import NeuroRosError
-from neuro_ros.nodes import conversion, qos
+from neuro_ros.nodes import conversion, garbage, qos
 from neuro_ros.nodes.diagnostics import PERIOD_S, DiagnosticsPublisher
 from neuro_ros.nodes.driver import CoreDriver, FailureLog
 from neuro_ros.nodes.parameters import NodeParameters
@@ -217,6 +217,7 @@ class LifecycleShell(GuardedLifecycleNode):
         except BaseException:
             self._release()
             raise
+        garbage.settle()
         # From here on: whatever took long (compiling, loading) lies before the first assertion of the lease.
         self._heartbeat = self.create_publisher(State, "~/heartbeat", qos.HEARTBEAT)
         self._heartbeat_timer = self.create_timer(qos.HEARTBEAT_PERIOD_S, self._beat, clock=self._steady)

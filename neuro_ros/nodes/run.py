@@ -22,6 +22,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from neuro_ros.errors import NeuroRosError
+from neuro_ros.nodes import garbage
 
 __all__ = ["run_node", "stop_on_signals"]
 
@@ -108,6 +109,7 @@ def run_node(factory: Callable[[], Node], arguments: Sequence[str] | None = None
             rclpy.try_shutdown()
             return 1
         executor.add_node(node)
+        garbage.own_process()
         code: int | None = None
         asked = False
         try:
