@@ -30,6 +30,8 @@ __all__ = ["PACKET_TYPE", "BagRecording", "BagWriter", "is_bag_directory", "matc
 _LOGGER = logging.getLogger(__name__)
 
 PACKET_TYPE = shim.PACKET_TYPE
+# A longer step back of sensor time is a camera that was started anew, from where bag time goes on.
+_DISORDER_NS = 1_000_000_000
 _STORAGES = {".db3": b"SQLite format 3\x00", ".mcap": b"\x89MCAP0\r\n"}
 
 
@@ -104,6 +106,7 @@ class BagRecording(Recording):
         self._readers = readers
         self._sources = sources
         self._encoding = first.encoding
+        self.seekable = PacketDecoder(encoding, self.width, self.height).skip_before(0, b"")
 
     def packets(self) -> Iterator[Any]:
         """Read the messages; those that cannot be read count as errors.
@@ -133,7 +136,8 @@ class BagRecording(Recording):
                     continue
                 yield message
 
-    def _batches(self, max_events: int, start_ns: int | None) -> Iterator[EventBatch]:  # noqa: ARG002 - to come
+    def _batches(self, max_events: int, start_ns: int | None) -> Iterator[EventBatch]:
+        # Bag time is the host's and says nothing certain of sensor time, so every message is looked at.
         decoder = PacketDecoder(self._encoding, self.width, self.height)
         decoder.counters = self.counters
         expected: int | None = None
@@ -150,7 +154,12 @@ class BagRecording(Recording):
             # A sequence that steps back is a driver that was started anew, not a loss.
             expected = sequence + 1
             errors_before = self.counters.errors
-            yield from split_batch(decoder.decode(message.events, int(message.time_base)), max_events)
+            time_base_ns = int(message.time_base)
+            if start_ns is not None:
+                if decoder.skip_before(start_ns, message.events, time_base_ns):
+                    continue
+                start_ns = None
+            yield from split_batch(decoder.decode(message.events, time_base_ns), max_events)
 
     def _release(self) -> None:
         for reader in self._readers:
@@ -257,6 +266,7 @@ class BagWriter(RecordingWriter):
         self._start_host_ns = int(start_host_ns)
         self._packet_ns = int(packet_ns)
         self._first_ns: int | None = None
+        self._stamp_ns = 0  # of the latest packet
         self._sequence = 0
         shutil.rmtree(self._partial, ignore_errors=True)
         self._writer: Any = shim.create_writer(self._partial, path.name, storage)
@@ -268,7 +278,7 @@ class BagWriter(RecordingWriter):
         # Cut where the packet's number changes: all that is needed of order is that packets are runs of the input.
         numbers = events["t"] // self._packet_ns
         cuts = np.flatnonzero(np.diff(numbers)) + 1
-        trigger_cuts = np.searchsorted(triggers["t"], events["t"][cuts]) if len(cuts) else np.empty(0, np.int64)
+        trigger_cuts = np.maximum.accumulate(np.searchsorted(triggers["t"], events["t"][cuts]))
         for part, trigger_part in zip(np.split(events, cuts), np.split(triggers, trigger_cuts), strict=True):
             if len(part) or len(trigger_part):
                 self._write_packet(part, trigger_part)
@@ -277,7 +287,12 @@ class BagWriter(RecordingWriter):
         time_ns = int(events["t"][0]) if len(events) else int(triggers["t"][0])
         if self._first_ns is None:
             self._first_ns = time_ns
-        stamp_ns = max(0, self._start_host_ns + time_ns - self._first_ns)
+        # A reader sorts by bag time, so that it must not run back, even where sensor time does.
+        stamp_ns = self._start_host_ns + time_ns - self._first_ns
+        behind_ns = self._stamp_ns - stamp_ns
+        if behind_ns > _DISORDER_NS:
+            self._first_ns -= behind_ns
+        self._stamp_ns = stamp_ns = max(self._stamp_ns, stamp_ns)
         shim.write_packet(
             self._writer,
             self._connection,
