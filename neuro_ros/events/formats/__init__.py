@@ -17,6 +17,7 @@ from pathlib import Path
 
 from neuro_ros.events.encodings import ENCODINGS
 from neuro_ros.events.formats import aedat4, npz, raw, rosbag2
+from neuro_ros.events.formats.aedat4_writer import Aedat4Writer
 from neuro_ros.events.formats.base import OpenOptions, Recording, RecordingWriter
 from neuro_ros.events.types import RecordingError
 
@@ -72,11 +73,12 @@ WRITERS: dict[str, Callable[[Path, int, int], RecordingWriter]] = {
     "evt2": partial(raw.RawWriter, encoding="evt2"),
     "evt3": partial(raw.RawWriter, encoding="evt3"),
     "npz": npz.NpzWriter,
+    "aedat4": Aedat4Writer,
     "rosbag2": rosbag2.BagWriter,
     "rosbag2-sqlite3": partial(rosbag2.BagWriter, storage="sqlite3"),
 }
 
-_SUFFIXES = {".raw": "evt3", ".npz": "npz", "": "rosbag2"}
+_SUFFIXES = {".aedat4": "aedat4", ".raw": "evt3", ".npz": "npz", "": "rosbag2"}
 
 
 def _what_is_read() -> str:

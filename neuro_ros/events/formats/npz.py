@@ -9,6 +9,7 @@ plain numbers: a pickle is never opened.
 from __future__ import annotations
 
 import ast
+import os
 import struct
 import tempfile
 import zipfile
@@ -221,6 +222,8 @@ class NpzWriter(RecordingWriter):
             for name, value in (("width", self.width), ("height", self.height)):
                 with archive.open(f"{name}.npy", "w") as stream:
                     np.lib.format.write_array(stream, np.array(value, np.int64))
+        with self._partial.open("rb+") as file:
+            os.fsync(file.fileno())
         self._partial.replace(self.path)
         self._release()
 
