@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,35 @@ class BytesDecoder(ABC):
     def start_at(self, time_ns: int) -> None:  # noqa: B027 - absolute times need it not
         """Say roughly when the stream begins, where its words hold only the lower part of the time."""
 
+    @property
+    def state(self) -> Any:
+        """All that is carried from call to call, to be given back later; None where `skip` cannot."""
+        return None
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        raise NotImplementedError(f"{type(self).__name__} cannot skip")
+
+    def skip(
+        self,
+        data: npt.NDArray[np.uint8],  # noqa: ARG002 - of the interface
+        time_base_ns: int = 0,  # noqa: ARG002 - of the interface
+    ) -> int | None:
+        """Go past data, quicker than `decode`, as if it had been decoded; nothing is counted.
+
+        Parameters
+        ----------
+        data, time_base_ns
+            As `decode` takes them.
+
+        Returns
+        -------
+        int or None
+            A time [ns] that none of its events and triggers reaches; None, and nothing is changed, where the
+            encoding cannot tell.
+        """
+        return None
+
     @abstractmethod
     def resync(self) -> None:
         """Forget what lost data may have changed; keep the count of time wraps."""
@@ -79,13 +108,15 @@ class WordDecoder(BytesDecoder):
     """A decoder around one compiled loop over words.
 
     A subclass names the word's type, the loop and the state's initial values,
-    and says which slots of the state are forgotten when data was lost.
+    and says which slots of the state are forgotten when data was lost. It may
+    have a second loop, for `skip`, that takes words and state.
     """
 
     word_dtype: ClassVar[np.dtype]
     initial_state: ClassVar[tuple[int, ...]]
     synchronised_slots: ClassVar[tuple[int, ...]]
     kernel: ClassVar[Callable[..., tuple[int, int, int]]]
+    skip_kernel: ClassVar[Callable[..., int] | None] = None
 
     def __init__(self, width: int, height: int) -> None:
         self._width = int(width)
@@ -111,6 +142,20 @@ class WordDecoder(BytesDecoder):
             triggers,
         )
         return used * self.word_bytes, event_count, trigger_count
+
+    @property
+    def state(self) -> npt.NDArray[np.int64]:
+        """See `BytesDecoder.state`; a copy."""
+        return self._state.copy()
+
+    @state.setter
+    def state(self, state: npt.NDArray[np.int64]) -> None:
+        self._state[:] = state
+
+    def skip(self, data: npt.NDArray[np.uint8], time_base_ns: int = 0) -> int | None:  # noqa: ARG002 - as above
+        """See `BytesDecoder.skip`."""
+        kernel = type(self).skip_kernel
+        return None if kernel is None else int(kernel(data.view(self.word_dtype), self._state))
 
     def resync(self) -> None:
         """Wait for the next absolute time word before trusting anything."""

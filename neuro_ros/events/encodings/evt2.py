@@ -20,6 +20,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from neuro_ros.events.encodings._skipping import skip_evt2
 from neuro_ros.events.encodings.base import (
     BEFORE_TIME,
     ERRORS,
@@ -117,6 +118,7 @@ class Evt2Decoder(WordDecoder):
     initial_state = (0, -1)
     synchronised_slots = (_HAVE_TIME,)
     kernel = staticmethod(_decode)
+    skip_kernel = staticmethod(skip_evt2)
 
     def start_at(self, time_ns: int) -> None:
         """Say roughly when the stream begins, for absolute times beyond the 4 h 46 min that the words can tell."""

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.events._bits import count_ones, trailing_zeros
+from neuro_ros.events.encodings._skipping import skip_evt3
 from neuro_ros.events.encodings.base import (
     BEFORE_TIME,
     ERRORS,
@@ -167,6 +168,7 @@ class Evt3Decoder(WordDecoder):
     initial_state = (0, -1, 0, 0, 0, 0)
     synchronised_slots = (_HAVE_TIME, _Y, _BASE, _POLARITY)
     kernel = staticmethod(_decode)
+    skip_kernel = staticmethod(skip_evt3)
 
     def start_at(self, time_ns: int) -> None:
         """Say roughly when the stream begins, for absolute times beyond the 16.8 s that the words can tell."""
