@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from neuro_ros.cli.arguments import add_json_argument, add_recording_arguments, emit
+from neuro_ros.cli.time_range import add_time_arguments, chosen_batches
 from neuro_ros.events import WRITERS, create_recording, open_recording
 
 SUMMARY = "write a recording of events in another format"
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FORMAT",
         help=f"{', '.join(WRITERS)} (default: after the output's suffix: .raw is evt3, none is a bag)",
     )
+    add_time_arguments(parser)
     add_json_argument(parser)
 
 
@@ -31,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
     with open_recording(args.input, args.encoding, args.width, args.height, args.topic) as recording:
         with create_recording(args.output, recording.width, recording.height, args.to) as writer:
             triggers = 0
-            for batch in recording.batches():
+            for batch in chosen_batches(recording, args):
                 triggers += len(batch.triggers)
                 writer.write(batch.events, batch.triggers)
         emit(args, {"events": writer.events, "triggers": triggers, **recording.counters.as_dict()})

@@ -7,6 +7,7 @@ import argparse
 import re
 
 from neuro_ros.cli.arguments import add_json_argument, add_recording_arguments, emit, positive_float, positive_int
+from neuro_ros.cli.time_range import add_time_arguments, chosen_batches
 from neuro_ros.events import LATE_POLICIES, POLARITIES, Geometry, WindowDigest, Windower, open_recording
 
 SUMMARY = "cut a recording into windows of binary spike tensors and print their digest"
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--polarity", choices=POLARITIES, default="both", help="which events count (default: both)")
     group.add_argument("--late", choices=LATE_POLICIES, default="reset", help="when time runs back (default: reset)")
+    add_time_arguments(parser)
     add_json_argument(parser)
 
 
@@ -60,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
         )
         digest = WindowDigest()
         active = 0
-        for batch in recording.batches():
+        for batch in chosen_batches(recording, args):
             for window in windower.windows(batch):
                 active += window.active
                 digest.update(window.start_ns, window.bitmap)
