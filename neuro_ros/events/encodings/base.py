@@ -108,15 +108,13 @@ class WordDecoder(BytesDecoder):
     """A decoder around one compiled loop over words.
 
     A subclass names the word's type, the loop and the state's initial values,
-    and says which slots of the state are forgotten when data was lost. It may
-    have a second loop, for `skip`, that takes words and state.
+    and says which slots of the state are forgotten when data was lost.
     """
 
     word_dtype: ClassVar[np.dtype]
     initial_state: ClassVar[tuple[int, ...]]
     synchronised_slots: ClassVar[tuple[int, ...]]
     kernel: ClassVar[Callable[..., tuple[int, int, int]]]
-    skip_kernel: ClassVar[Callable[..., int] | None] = None
 
     def __init__(self, width: int, height: int) -> None:
         self._width = int(width)
@@ -152,10 +150,13 @@ class WordDecoder(BytesDecoder):
     def state(self, state: npt.NDArray[np.int64]) -> None:
         self._state[:] = state
 
-    def skip(self, data: npt.NDArray[np.uint8], time_base_ns: int = 0) -> int | None:  # noqa: ARG002 - as above
-        """See `BytesDecoder.skip`."""
-        kernel = type(self).skip_kernel
-        return None if kernel is None else int(kernel(data.view(self.word_dtype), self._state))
+    def _pass_over(self, data: npt.NDArray[np.uint8]) -> None:
+        """Decode for the sake of the state alone."""
+        counts = self._counts.copy()
+        events, triggers = np.empty((1 << 12, 2), np.int64), np.empty((1 << 6, 2), np.int64)
+        while len(data):
+            data = data[self.decode(data, events, triggers)[0] :]
+        self._counts[:] = counts
 
     def resync(self) -> None:
         """Wait for the next absolute time word before trusting anything."""

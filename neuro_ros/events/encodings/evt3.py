@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.events._bits import count_ones, trailing_zeros
-from neuro_ros.events.encodings._skipping import skip_evt3
+from neuro_ros.events.encodings._skipping import follow_evt3
 from neuro_ros.events.encodings.base import (
     BEFORE_TIME,
     ERRORS,
@@ -168,11 +168,16 @@ class Evt3Decoder(WordDecoder):
     initial_state = (0, -1, 0, 0, 0, 0)
     synchronised_slots = (_HAVE_TIME, _Y, _BASE, _POLARITY)
     kernel = staticmethod(_decode)
-    skip_kernel = staticmethod(skip_evt3)
 
     def start_at(self, time_ns: int) -> None:
         """Say roughly when the stream begins, for absolute times beyond the 16.8 s that the words can tell."""
         self._state[_HIGH] = time_ns // _HIGH_UNIT_NS
+
+    def skip(self, data: npt.NDArray[np.uint8], time_base_ns: int = 0) -> int:  # noqa: ARG002 - of the interface
+        """See `BytesDecoder.skip`."""
+        high, first = follow_evt3(data.view(self.word_dtype), self._state)
+        self._pass_over(data[self.word_bytes * first :])
+        return int(high) * _HIGH_UNIT_NS
 
 
 @numba.njit(cache=True, nogil=True)
