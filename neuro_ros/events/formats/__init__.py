@@ -24,6 +24,8 @@ from neuro_ros.events.types import RecordingError
 __all__ = ["FORMATS", "WRITERS", "Recording", "RecordingWriter", "create_recording", "open_recording"]
 
 _HEAD_BYTES = 1 << 14
+# Of a refusal, beside the path.
+_REFUSAL_CHARACTERS = 280
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,17 @@ def open_recording(
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
         return _open_file(path, head, options)
+    except RecordingError as error:
+        # What a file says of itself, and what libraries say of the file, may be anything.
+        raise RecordingError(_brief(str(error), len(str(path)) + _REFUSAL_CHARACTERS)) from error
     except OSError as error:
         raise RecordingError(f"{path}: {error.strerror or error}") from error
+
+
+def _brief(text: str, limit: int) -> str:
+    """Write a text on one line of at most so many characters that can be printed."""
+    line = "".join(character if character.isprintable() else "?" for character in " ".join(text[: 2 * limit].split()))
+    return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 def _open_file(path: Path, head: bytes, options: OpenOptions) -> Recording:

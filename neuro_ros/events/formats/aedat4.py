@@ -30,7 +30,7 @@ import numpy.typing as npt
 from neuro_ros.events.formats import _compression_shim as compression
 from neuro_ros.events.formats import _flatbuffers as flatbuffers
 from neuro_ros.events.formats._aedat4_table import PacketTable
-from neuro_ros.events.formats.base import OpenOptions, Recording, split_batch
+from neuro_ros.events.formats.base import OpenOptions, Recording
 from neuro_ros.events.stream import BackwardsCounter
 from neuro_ros.events.types import EVENT_DTYPE, TRIGGER_DTYPE, EventBatch, RecordingError, as_words, empty_triggers
 
@@ -150,23 +150,32 @@ class Aedat4Recording(Recording):
                 level = logging.WARNING if self.counters.errors == 1 else logging.DEBUG
                 _LOGGER.log(level, "%s: a packet is skipped: %s", self.path, error)
                 continue
-            if len(source) > len(buffer):
-                buffer = np.zeros(max(len(source), 2 * len(buffer)), EVENT_DTYPE)
-            inside = (source["x"] >= 0) & (source["x"] < self.width) & (source["y"] >= 0) & (source["y"] < self.height)
-            if not inside.all():
-                source = source[inside]
-                self.counters.out_of_area += len(inside) - len(source)
-            events = buffer[: len(source)]
-            events["t"] = source["t"]
-            events["t"] *= _NS_PER_US
-            events["x"] = source["x"]
-            events["y"] = source["y"]
-            events["p"] = source["p"] & 1
-            self.counters.non_monotonic += backwards.count(as_words(events))
-            yield from split_batch(EventBatch(events, _merged(triggers), complete), max_events)
-            triggers, complete = [], True
+            for start in range(0, max(len(source), 1), max_events):
+                part = source[start : start + max_events]
+                if len(part) > len(buffer):
+                    buffer = np.zeros(max(len(part), min(2 * len(buffer), max_events)), EVENT_DTYPE)
+                yield EventBatch(self._convert(part, buffer, backwards), _merged(triggers), complete)
+                triggers, complete = [], True
+            del data, source, part  # before the next packet is unpacked
         if triggers or not complete:
             yield EventBatch(buffer[:0], _merged(triggers), complete)
+
+    def _convert(
+        self, source: npt.NDArray[np.void], buffer: npt.NDArray[np.void], backwards: BackwardsCounter
+    ) -> npt.NDArray[np.void]:
+        """Write events of a packet into a buffer, without those beyond the sensor; return what is used of it."""
+        inside = (source["x"] >= 0) & (source["x"] < self.width) & (source["y"] >= 0) & (source["y"] < self.height)
+        if not inside.all():
+            source = source[inside]
+            self.counters.out_of_area += len(inside) - len(source)
+        events = buffer[: len(source)]
+        events["t"] = source["t"]
+        events["t"] *= _NS_PER_US
+        events["x"] = source["x"]
+        events["y"] = source["y"]
+        events["p"] = source["p"] & 1
+        self.counters.non_monotonic += backwards.count(as_words(events))
+        return events
 
     def _place_of(self, start_ns: int) -> int:
         """Find where to begin to read, so that nothing of a time or later is missed: by the table, if it can tell."""
