@@ -32,6 +32,7 @@ _LOGGER = logging.getLogger(__name__)
 PACKET_TYPE = shim.PACKET_TYPE
 # A longer step back of sensor time is a camera that was started anew, from where bag time goes on.
 _DISORDER_NS = 1_000_000_000
+_SQLITE_HEADER_BYTES = 100
 _STORAGES = {".db3": b"SQLite format 3\x00", ".mcap": b"\x89MCAP0\r\n"}
 
 
@@ -51,6 +52,19 @@ def _storage_files(path: Path) -> list[Path]:
     return sorted(
         found, key=lambda item: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", item.name)]
     )
+
+
+def _is_cut_short(file: Path) -> bool:
+    """Tell whether an sqlite3 file lacks some of its last bytes, in whose place the database silently reads zeros."""
+    with file.open("rb") as stream:
+        head = stream.read(_SQLITE_HEADER_BYTES)
+    if storage_of(head) != ".db3" or len(head) < _SQLITE_HEADER_BYTES:
+        return False
+    # Written by a version that does not keep the number of pages up to date, the two counters differ.
+    known = head[24:28] == head[92:96]
+    page_bytes = int.from_bytes(head[16:18], "big")
+    pages = int.from_bytes(head[28:32], "big")
+    return known and file.stat().st_size < pages * (page_bytes if page_bytes > 1 else 1 << 16)
 
 
 def is_bag_directory(path: Path) -> bool:
@@ -106,6 +120,7 @@ class BagRecording(Recording):
         self._readers = readers
         self._sources = sources
         self._encoding = first.encoding
+        self._cut_short = sum(map(_is_cut_short, _storage_files(path) if path.is_dir() else [path]))
         self.seekable = PacketDecoder(encoding, self.width, self.height).skip_before(0, b"")
 
     def packets(self) -> Iterator[Any]:
@@ -116,6 +131,7 @@ class BagRecording(Recording):
         message
             With the fields of ``EventPacket``.
         """
+        self.counters.errors += self._cut_short
         for source in self._sources:
             raw_messages = source.reader.messages(source.connections)
             while True:
