@@ -263,8 +263,31 @@ def test_packets_of_aedat4_that_grow(tmp_path):
     path.write_bytes(head + b"".join(struct.pack("<ii", 0, len(item)) + item for item in (packed, beyond, packed)))
     assert len(packed) < 1 << 19
     result = []
-    assert growth_mb(lambda: result.append(read_through(path))) < 150
+    assert growth_mb(lambda: result.append(read_through(path))) < 200
     assert (result[0][0], result[0][1].errors) == (2 * zeros, 1)
+
+
+@pytest.mark.parametrize("compressed", ["lz4", "zstd"])
+def test_chunks_of_mcap_that_grow(compressed, make, tmp_path):
+    _, data, _ = make("rosbag2")
+    if compressed == "lz4":
+        packed = lz4.frame.compress(bytes(1 << 28))
+    else:
+        zstd = pytest.importorskip("backports.zstd", reason="of another version of rosbags")
+        packed = zstd.compress(bytes(1 << 28))
+    chunk = struct.pack("<QQQII", 0, 1, 1 << 28, 0, len(compressed)) + compressed.encode()
+    chunk += struct.pack("<Q", len(packed)) + packed
+    start = 8 + 9 + struct.unpack_from("<Q", data, 9)[0]  # behind the header
+    records = ((6, chunk), (15, bytes(4)), (2, bytes(20)))
+    parts = [bytes([code]) + struct.pack("<Q", len(body)) + body for code, body in records]
+    path = tmp_path / "bomb.mcap"
+    path.write_bytes(data[:start] + b"".join(parts) + data[:8])
+
+    def read():
+        with pytest.raises(RecordingError, match="larger than"):
+            open_recording(path)
+
+    assert growth_mb(read) < 200
 
 
 def write_archive(path, count, method, zeros=0):
