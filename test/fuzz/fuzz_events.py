@@ -70,7 +70,7 @@ class Targets:
             place = folder / "samples" / str(len(self.names))
             place.mkdir(parents=True)
             path = sample.make(place, count)
-            self._add(f"format {name}", path.read_bytes(), self._read(path.suffix, sample.options))
+            self._add(f"format {name}", path.read_bytes(), self._read(path.suffix, sample))
 
     def _add(self, name: str, seed: bytes, check: Any) -> None:
         self.names.append(name)
@@ -82,14 +82,14 @@ class Targets:
 
         return lambda data: event_checks.check_decoder(name, data, 320, 240)
 
-    def _read(self, suffix: str, options: dict[str, Any]) -> Any:
+    def _read(self, suffix: str, sample: Any) -> Any:
         import event_checks
 
         path = self._folder / f"case{suffix}"
 
         def check(data: bytes) -> Any:
             path.write_bytes(data)
-            return event_checks.check_recording(path, **options)
+            return event_checks.check_recording(path, sample.exact_seek, **sample.options)
 
         return check
 
