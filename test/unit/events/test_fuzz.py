@@ -349,8 +349,8 @@ def test_sweep_takes_little_time_and_memory(spawn, counts):
 def test_atheris_finds_nothing(spawn, counts, tmp_path):
     if importlib.util.find_spec("atheris") is None:
         pytest.skip("atheris is not installed (there are wheels for x86-64 Linux)")
-    seconds = counts("seconds of atheris", reduced=5, full=600)
-    options = [f"-max_total_time={seconds}", "-max_len=4096", "-seed=1", "-timeout=30", "-rss_limit_mb=1500"]
+    seconds = counts("seconds of atheris", reduced=4, full=600)
+    options = [f"-max_total_time={seconds}", "-seed=1", "-timeout=30", "-rss_limit_mb=1500"]
     child = spawn(
         [sys.executable, str(SCRIPT), "atheris", str(tmp_path / "corpus"), *options, f"-artifact_prefix={tmp_path}/"],
         env={"NUMBA_DISABLE_JIT": "1"},
