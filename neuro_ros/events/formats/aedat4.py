@@ -194,17 +194,20 @@ class Aedat4Recording(Recording):
         numbers = {entry.number for entry in self._header.streams}
         wanted = {self._events, *self._lines}
         end = self._header.data_end
+        whole = True  # what was read last
         while position + 8 <= end:
             stream.seek(position)
             number, size = struct.unpack("<ii", stream.read(8))
             if number not in numbers or not 0 <= size <= _MAX_PACKET_BYTES or position + 8 + size > end:
                 yield -1, None
                 position = self._find_packet(stream, position + 1, numbers)
+                whole = False
                 continue
+            whole = True
             if number in wanted:
                 yield number, stream.read(size)
             position += 8 + size
-        if position < end:
+        if position < end or (self._header.cut_short and whole):
             yield -1, None
 
     def _find_packet(self, stream: BinaryIO, position: int, numbers: set[int]) -> int:
@@ -265,6 +268,7 @@ class _Header:
         self.data_start = len(line) + 4 + size
         # A table of the packets follows the data; its place stays below the data where the writer died before the end.
         data_end = table.scalar(1, "<q", -1)
+        self.cut_short = data_end > file_bytes
         self.data_end = data_end if self.data_start <= data_end <= file_bytes else file_bytes
 
 

@@ -334,7 +334,7 @@ def test_a_refusal_is_short_whatever_the_file_says(tmp_path):
 
 # --- in a process of its own ------------------------------------------------------------------------------------------
 def test_sweep_takes_little_time_and_memory(spawn, counts):
-    cases = counts("damaged files in a process", reduced=25, full=3000)
+    cases = counts("damaged files in a process", reduced=25, full=1500)
     child = spawn([sys.executable, str(SCRIPT), "sweep", "--cases", str(cases)])
     assert child.wait(60 + cases) == 0, child.output
     result = json.loads(child.lines[-1])
@@ -349,7 +349,7 @@ def test_sweep_takes_little_time_and_memory(spawn, counts):
 def test_atheris_finds_nothing(spawn, counts, tmp_path):
     if importlib.util.find_spec("atheris") is None:
         pytest.skip("atheris is not installed (there are wheels for x86-64 Linux)")
-    seconds = counts("seconds of atheris", reduced=4, full=600)
+    seconds = counts("seconds of atheris", reduced=4, full=300)
     options = [f"-max_total_time={seconds}", "-seed=1", "-timeout=30", "-rss_limit_mb=1500"]
     child = spawn(
         [sys.executable, str(SCRIPT), "atheris", str(tmp_path / "corpus"), *options, f"-artifact_prefix={tmp_path}/"],
