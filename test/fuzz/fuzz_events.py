@@ -71,7 +71,7 @@ class Targets:
                 if sample.needs not in sys.modules:
                     continue
             place = folder / "samples" / sample.suffix.lstrip(".") / name.replace(" ", "_")
-            place.mkdir(parents=True)
+            place.mkdir(parents=True, exist_ok=True)
             path = sample.make(place, count)
             self._add(f"format {name}", path.read_bytes(), self._read(path.suffix, sample))
 
@@ -167,7 +167,7 @@ def atheris_main(corpus: Path, options: list[str], folder: Path) -> None:
 
 
 def main() -> int:
-    """Parse, and run in a folder that is gone afterwards."""
+    """Parse, and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     modes = parser.add_subparsers(dest="mode", required=True)
     sweeping = modes.add_parser("sweep")
@@ -178,12 +178,15 @@ def main() -> int:
     hunting.add_argument("options", nargs=argparse.REMAINDER)
     args = parser.parse_args()
     quiet()
+    if args.mode == "atheris":
+        # libFuzzer ends the process on the spot, so that the folder must be somebody else's to remove.
+        folder = args.corpus.with_name(args.corpus.name + "_scratch")
+        folder.mkdir(parents=True, exist_ok=True)
+        atheris_main(args.corpus, args.options, folder)
+        return 0
     folder = scratch_folder()
     try:
-        if args.mode == "sweep":
-            sys.stdout.write(json.dumps(sweep(args.cases, args.seed, folder)) + "\n")
-        else:
-            atheris_main(args.corpus, args.options, folder)
+        sys.stdout.write(json.dumps(sweep(args.cases, args.seed, folder)) + "\n")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
