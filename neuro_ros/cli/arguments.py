@@ -16,6 +16,7 @@ __all__ = [
     "add_json_argument",
     "add_recording_arguments",
     "emit",
+    "non_negative_float",
     "positive_float",
     "positive_int",
 ]
@@ -40,6 +41,17 @@ def positive_float(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     if not 0.0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a finite number above 0")
+    return value
+
+
+def non_negative_float(text: str) -> float:
+    """Convert an argument to a finite number of at least 0, for ``type=``."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0.0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number of at least 0")
     return value
 
 

@@ -167,6 +167,34 @@ class PacketDecoder:
         self._lost += packets
         self._decoder.resync()
 
+    def skip_before(
+        self, start_ns: int, payload: bytes | memoryview | npt.NDArray[np.uint8], time_base_ns: int = 0
+    ) -> bool:
+        """Go past a payload of which nothing reaches a time; a loss before it is forgotten.
+
+        Parameters
+        ----------
+        start_ns : int
+            The time.
+        payload, time_base_ns
+            As `decode` takes them.
+
+        Returns
+        -------
+        bool
+            False, and nothing is changed, where something may reach the time.
+        """
+        data = np.frombuffer(payload, np.uint8)
+        state = self._decoder.state
+        reached_ns = self._decoder.skip(data[: len(data) - len(data) % self._decoder.word_bytes], time_base_ns)
+        if reached_ns is None:
+            return False
+        if reached_ns > start_ns:
+            self._decoder.state = state
+            return False
+        self._lost = 0
+        return True
+
     def decode(self, payload: bytes | memoryview | npt.NDArray[np.uint8], time_base_ns: int = 0) -> EventBatch:
         """Decode one payload, however many events it holds.
 

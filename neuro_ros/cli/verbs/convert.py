@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from neuro_ros.cli.arguments import add_filter_argument, add_json_argument, add_recording_arguments, emit
+from neuro_ros.cli.time_range import add_time_arguments, chosen_batches
 from neuro_ros.events import WRITERS, create_recording, open_recording
 from neuro_ros.events.filters import FilterChain, kept
 
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(WRITERS)} (default: after the output's suffix: .raw is evt3, none is a bag)",
     )
     add_filter_argument(parser)
+    add_time_arguments(parser)
     add_json_argument(parser)
 
 
@@ -34,7 +36,7 @@ def main(args: argparse.Namespace) -> int:
         chain = FilterChain(args.filters, recording.width, recording.height)
         with create_recording(args.output, chain.width, chain.height, args.to) as writer:
             triggers = 0
-            for batch in recording.batches():
+            for batch in chosen_batches(recording, args):
                 batch = kept(chain.apply(batch))
                 triggers += len(batch.triggers)
                 writer.write(batch.events, batch.triggers)

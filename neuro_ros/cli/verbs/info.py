@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from neuro_ros.cli.arguments import add_json_argument, add_recording_arguments, emit
-from neuro_ros.events import Recording, open_recording
+from neuro_ros.cli.time_range import add_time_arguments, chosen_batches
+from neuro_ros.events import EventBatch, Recording, open_recording
 
 SUMMARY = "tell what a recording of events holds"
 
@@ -18,11 +20,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the recording and ``--json``."""
     add_recording_arguments(parser)
     parser.add_argument("--topic", help="topic of the events, where a bag holds several")
+    add_time_arguments(parser)
     add_json_argument(parser)
 
 
-def summarise(recording: Recording) -> dict[str, Any]:
+def summarise(recording: Recording, batches: Iterable[EventBatch]) -> dict[str, Any]:
     """Read a recording through.
+
+    Parameters
+    ----------
+    recording : Recording
+    batches : iterable of EventBatch
+        What of it is counted.
 
     Returns
     -------
@@ -32,7 +41,7 @@ def summarise(recording: Recording) -> dict[str, Any]:
     events = on = triggers = sum_x = sum_y = 0
     first_ns: int | None = None
     last_ns: int | None = None
-    for batch in recording.batches():
+    for batch in batches:
         triggers += len(batch.triggers)
         if len(batch.events) == 0:
             continue
@@ -65,5 +74,5 @@ def summarise(recording: Recording) -> dict[str, Any]:
 def main(args: argparse.Namespace) -> int:
     """Print the summary."""
     with open_recording(args.file, args.encoding, args.width, args.height, args.topic) as recording:
-        emit(args, summarise(recording))
+        emit(args, summarise(recording, chosen_batches(recording, args)))
     return 0

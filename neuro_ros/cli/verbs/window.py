@@ -14,6 +14,7 @@ from neuro_ros.cli.arguments import (
     positive_float,
     positive_int,
 )
+from neuro_ros.cli.time_range import add_time_arguments, chosen_batches
 from neuro_ros.events import LATE_POLICIES, POLARITIES, Geometry, WindowDigest, Windower, open_recording
 from neuro_ros.events.count_windows import CountWindower
 from neuro_ros.events.filters import FilterChain
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--polarity", choices=POLARITIES, default="both", help="which events count (default: both)")
     group.add_argument("--late", choices=LATE_POLICIES, default="reset", help="when time runs back (default: reset)")
     add_filter_argument(parser)
+    add_time_arguments(parser)
     add_json_argument(parser)
 
 
@@ -80,7 +82,7 @@ def main(args: argparse.Namespace) -> int:
         windower = _windower(args, geometry, chain.width, chain.height)
         digest = WindowDigest()
         active = 0
-        for batch in recording.batches():
+        for batch in chosen_batches(recording, args):
             for window in windower.windows(chain.apply(batch)):
                 active += window.active
                 digest.update(window.start_ns, window.bitmap)

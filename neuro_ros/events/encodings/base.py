@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +80,35 @@ class BytesDecoder(ABC):
     def begin_packet(self) -> None:  # noqa: B027 - a stream without packets needs it not
         """Say that the next data begins a packet, where times are relative to a packet's base."""
 
+    @property
+    def state(self) -> Any:
+        """All that is carried from call to call, to be given back later; None where `skip` cannot."""
+        return None
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        raise NotImplementedError(f"{type(self).__name__} cannot skip")
+
+    def skip(
+        self,
+        data: npt.NDArray[np.uint8],  # noqa: ARG002 - of the interface
+        time_base_ns: int = 0,  # noqa: ARG002 - of the interface
+    ) -> int | None:
+        """Go past data, quicker than `decode`, as if it had been decoded; nothing is counted.
+
+        Parameters
+        ----------
+        data, time_base_ns
+            As `decode` takes them.
+
+        Returns
+        -------
+        int or None
+            A time [ns] that none of its events and triggers reaches; None, and nothing is changed, where the
+            encoding cannot tell.
+        """
+        return None
+
     @abstractmethod
     def resync(self) -> None:
         """Forget what lost data may have changed; keep the count of time wraps."""
@@ -140,6 +169,23 @@ class WordDecoder(BytesDecoder):
             *more,
         )
         return used * self.word_bytes, event_count, trigger_count
+
+    @property
+    def state(self) -> npt.NDArray[np.int64]:
+        """See `BytesDecoder.state`; a copy."""
+        return self._state.copy()
+
+    @state.setter
+    def state(self, state: npt.NDArray[np.int64]) -> None:
+        self._state[:] = state
+
+    def _pass_over(self, data: npt.NDArray[np.uint8]) -> None:
+        """Decode for the sake of the state alone."""
+        counts = self._counts.copy()
+        events, triggers = np.empty((1 << 12, 2), np.int64), np.empty((1 << 6, 2), np.int64)
+        while len(data):
+            data = data[self.decode(data, events, triggers)[0] :]
+        self._counts[:] = counts
 
     def resync(self) -> None:
         """Wait for the next absolute time word before trusting anything."""

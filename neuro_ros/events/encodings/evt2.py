@@ -20,6 +20,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from neuro_ros.events.encodings._skipping import follow_time
 from neuro_ros.events.encodings.base import (
     BEFORE_TIME,
     ERRORS,
@@ -121,6 +122,10 @@ class Evt2Decoder(WordDecoder):
     def start_at(self, time_ns: int) -> None:
         """Say roughly when the stream begins, for absolute times beyond the 4 h 46 min that the words can tell."""
         self._state[_HIGH] = time_ns // _HIGH_UNIT_NS
+
+    def skip(self, data: npt.NDArray[np.uint8], time_base_ns: int = 0) -> int:  # noqa: ARG002 - of the interface
+        """See `BytesDecoder.skip`."""
+        return int(follow_time(data.view(self.word_dtype), self._state, 28, 0, 28)) * _HIGH_UNIT_NS
 
 
 @numba.njit(cache=True, nogil=True)

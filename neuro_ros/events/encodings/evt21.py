@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from neuro_ros.events._bits import count_ones, trailing_zeros
 from neuro_ros.events.encodings._counters import counter_step
+from neuro_ros.events.encodings._skipping import follow_time
 from neuro_ros.events.encodings.base import (
     BEFORE_TIME,
     ERRORS,
@@ -138,6 +139,12 @@ class Evt21Decoder(WordDecoder):
     def start_at(self, time_ns: int) -> None:
         """Say roughly when the stream begins, for absolute times beyond the 4 h 46 min that the words can tell."""
         self._state[_HIGH] = time_ns // _HIGH_UNIT_NS
+
+    def skip(self, data: npt.NDArray[np.uint8], time_base_ns: int = 0) -> int:  # noqa: ARG002 - of the interface
+        """See `BytesDecoder.skip`."""
+        code_shift, payload_shift = (28, 0) if self._state[_LEGACY] else (60, 32)
+        high = follow_time(data.view(self.word_dtype), self._state, code_shift, payload_shift, 28)
+        return int(high) * _HIGH_UNIT_NS
 
 
 class Evt21LegacyDecoder(Evt21Decoder):

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.events._bits import count_ones, trailing_zeros
+from neuro_ros.events.encodings._skipping import follow_evt3
 from neuro_ros.events.encodings.base import (
     BEFORE_TIME,
     ERRORS,
@@ -178,6 +179,12 @@ class Evt3Decoder(WordDecoder):
         """See `BytesDecoder.resync`; until a row and a base are told anew, events count as out of the area."""
         super().resync()
         self._state[_Y] = self._state[_BASE] = _UNKNOWN_COORDINATE
+
+    def skip(self, data: npt.NDArray[np.uint8], time_base_ns: int = 0) -> int:  # noqa: ARG002 - of the interface
+        """See `BytesDecoder.skip`."""
+        high, first = follow_evt3(data.view(self.word_dtype), self._state)
+        self._pass_over(data[self.word_bytes * first :])
+        return int(high) * _HIGH_UNIT_NS
 
 
 @numba.njit(cache=True, nogil=True)

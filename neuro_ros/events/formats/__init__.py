@@ -17,12 +17,15 @@ from pathlib import Path
 
 from neuro_ros.events.encodings import ENCODINGS
 from neuro_ros.events.formats import aedat2, aedat3, aedat4, atis_bin, dat, event_stream, hdf5, npz, raw, rosbag2
+from neuro_ros.events.formats.aedat4_writer import Aedat4Writer
 from neuro_ros.events.formats.base import OpenOptions, Recording, RecordingWriter
 from neuro_ros.events.types import RecordingError
 
 __all__ = ["FORMATS", "WRITERS", "Recording", "RecordingWriter", "create_recording", "open_recording"]
 
 _HEAD_BYTES = 1 << 14
+# Of a refusal, beside the path.
+_REFUSAL_CHARACTERS = 280
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,12 @@ WRITERS: dict[str, Callable[[Path, int, int], RecordingWriter]] = {
     "evt21_legacy": partial(raw.RawWriter, encoding="evt21_legacy"),
     "evt3": partial(raw.RawWriter, encoding="evt3"),
     "npz": npz.NpzWriter,
+    "aedat4": Aedat4Writer,
     "rosbag2": rosbag2.BagWriter,
     "rosbag2-sqlite3": partial(rosbag2.BagWriter, storage="sqlite3"),
 }
 
-_SUFFIXES = {".raw": "evt3", ".npz": "npz", "": "rosbag2"}
+_SUFFIXES = {".aedat4": "aedat4", ".raw": "evt3", ".npz": "npz", "": "rosbag2"}
 
 
 def _what_is_read() -> str:
@@ -137,8 +141,17 @@ def open_recording(
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
         return _open_file(path, head, options)
+    except RecordingError as error:
+        # What a file says of itself, and what libraries say of the file, may be anything.
+        raise RecordingError(_brief(str(error), len(str(path)) + _REFUSAL_CHARACTERS)) from error
     except OSError as error:
         raise RecordingError(f"{path}: {error.strerror or error}") from error
+
+
+def _brief(text: str, limit: int) -> str:
+    """Write a text on one line of at most so many characters that can be printed."""
+    line = "".join(character if character.isprintable() else "?" for character in " ".join(text[: 2 * limit].split()))
+    return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 def _open_file(path: Path, head: bytes, options: OpenOptions) -> Recording:

@@ -11,7 +11,7 @@ from typing import Any
 
 from neuro_ros.events.types import RecordingError
 
-__all__ = ["DAMAGE", "unpack_lz4", "unpack_zstd"]
+__all__ = ["DAMAGE", "pack_lz4", "unpack_lz4", "unpack_zstd"]
 
 #: What unpacking and reading a garbled packet raises. UnicodeDecodeError is a ValueError.
 DAMAGE = (RuntimeError, ValueError, EOFError, struct.error, MemoryError, OverflowError)
@@ -24,13 +24,22 @@ def _whole(decompressor: Any, data: bytes, limit: int) -> bytes:
     return bytes(unpacked)
 
 
-def unpack_lz4(data: bytes, limit: int) -> bytes:
-    """Unpack one LZ4 frame to at most `limit` bytes; raises one of `DAMAGE`."""
+def _lz4_frame() -> Any:
     try:
         import lz4.frame
     except ImportError as error:
         raise RecordingError(f"packets with LZ4 need the lz4 package ({error}); pip install lz4") from error
-    return _whole(lz4.frame.LZ4FrameDecompressor(), data, limit)
+    return lz4.frame
+
+
+def pack_lz4(data: bytes) -> bytes:
+    """Pack into one LZ4 frame, with a checksum by which damage is seen."""
+    return bytes(_lz4_frame().compress(data, content_checksum=True))
+
+
+def unpack_lz4(data: bytes, limit: int) -> bytes:
+    """Unpack one LZ4 frame to at most `limit` bytes; raises one of `DAMAGE`."""
+    return _whole(_lz4_frame().LZ4FrameDecompressor(), data, limit)
 
 
 def unpack_zstd(data: bytes, limit: int) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuro_ros.events.formats._compression_shim import unpack_lz4, unpack_zstd
 from neuro_ros.events.types import RecordingError
 
 __all__ = [
@@ -44,11 +45,19 @@ uint8[] events
 """
 
 
+# A chunk of mcap is a megabyte or so, or one message that is larger.
+_MAX_CHUNK_BYTES = 1 << 26
+
+
+@functools.cache
 def _require() -> None:
     try:
-        import rosbags.rosbag2  # noqa: F401
+        from rosbags.rosbag2 import storage_mcap
     except ImportError as error:
         raise RecordingError(f"bags need the rosbags package ({error}); pip install rosbags") from error
+    # The library unpacks whatever comes, and some kilobytes can become gigabytes.
+    storage_mcap.DECOMPRESSORS["lz4"] = lambda data, _: unpack_lz4(data, _MAX_CHUNK_BYTES)
+    storage_mcap.DECOMPRESSORS["zstd"] = lambda data, _: unpack_zstd(data, _MAX_CHUNK_BYTES)
 
 
 def _database_errors() -> tuple[type[Exception], ...]:

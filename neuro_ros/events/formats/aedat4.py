@@ -28,7 +28,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.events.formats import _compression_shim as compression
-from neuro_ros.events.formats.base import OpenOptions, Recording, split_batch
+from neuro_ros.events.formats import _flatbuffers as flatbuffers
+from neuro_ros.events.formats._aedat4_table import PacketTable
+from neuro_ros.events.formats.base import OpenOptions, Recording
 from neuro_ros.events.stream import BackwardsCounter
 from neuro_ros.events.types import EVENT_DTYPE, TRIGGER_DTYPE, EventBatch, RecordingError, as_words, empty_triggers
 
@@ -44,8 +46,13 @@ _SCAN_BYTES = 1 << 16
 _EVENT = np.dtype(
     {"names": ["t", "x", "y", "p"], "formats": ["<i8", "<i2", "<i2", "u1"], "offsets": [0, 8, 10, 12], "itemsize": 16}
 )
-# Trigger types of external signals, to the edge; a pulse is taken for its rising edge.
-_EDGES = {1: 1, 2: 0, 3: 1}
+# Edges by the type of a trigger, -1 where it is no external signal; a pulse is taken for its rising edge.
+_EDGES = np.full(256, -1, np.int8)
+_EDGES[[1, 2, 3]] = [1, 0, 1]
+_MAX_TRIGGERS = 1 << 20  # more in one packet are damage
+_MAX_TIME_US = ((1 << 63) - 1) // _NS_PER_US  # 292 years, what nanoseconds can hold
+# Triggers that wait for events; more go on their own.
+_MANY_TRIGGERS = 1 << 16
 
 # By the header's number: how to unpack, and by which bytes, where in a packet, the next one is found again.
 _COMPRESSIONS: dict[int, tuple[Callable[[bytes, int], bytes], bytes, int]] = {
@@ -62,67 +69,37 @@ def matches(head: bytes) -> bool:
     return head.startswith(_MAGIC)
 
 
-class _Table:
-    """One table of a flatbuffer; every access is checked and raises ValueError or struct.error on damage."""
-
-    def __init__(self, data: bytes, position: int) -> None:
-        (to_vtable,) = struct.unpack_from("<i", data, position)
-        self.data = data
-        self.position = position
-        self.vtable = position - to_vtable
-        if not 0 <= self.vtable <= len(data) - 4:
-            raise ValueError("a table's description lies outside the packet")
-        (self.vtable_bytes,) = struct.unpack_from("<H", data, self.vtable)
-
-    @classmethod
-    def root(cls, data: bytes) -> _Table:
-        """Return the root table of a buffer with its size in front."""
-        (offset,) = struct.unpack_from("<I", data, 4)
-        return cls(data, 4 + offset)
-
-    def field(self, number: int) -> int | None:
-        """Return the place of a field, None where it has its default."""
-        entry = 4 + 2 * number
-        if entry + 2 > self.vtable_bytes:
-            return None
-        (offset,) = struct.unpack_from("<H", self.data, self.vtable + entry)
-        return self.position + offset if offset else None
-
-    def scalar(self, number: int, kind: str, default: int) -> int:
-        """Return a number."""
-        place = self.field(number)
-        return default if place is None else int(struct.unpack_from(kind, self.data, place)[0])
-
-    def vector(self, number: int, item_bytes: int) -> tuple[int, int]:
-        """Return the place and the length of a vector."""
-        place = self.field(number)
-        if place is None:
-            return 0, 0
-        (offset,) = struct.unpack_from("<I", self.data, place)
-        (length,) = struct.unpack_from("<I", self.data, place + offset)
-        start = place + offset + 4
-        if start + length * item_bytes > len(self.data):
-            raise ValueError("a vector reaches beyond the packet")
-        return start, length
+def _check_times(times_us: npt.NDArray[np.int64]) -> None:
+    if len(times_us) and not -_MAX_TIME_US <= times_us.min() <= times_us.max() <= _MAX_TIME_US:
+        raise ValueError("a time lies centuries away")
 
 
 def _read_events(data: bytes) -> npt.NDArray[np.void]:
     """View the events of an unpacked packet."""
-    start, length = _Table.root(data).vector(0, _EVENT.itemsize)
-    return np.frombuffer(data, _EVENT, length, start) if length else np.empty(0, _EVENT)
+    start, length = flatbuffers.Table.root(data).vector(0, _EVENT.itemsize)
+    events = np.frombuffer(data, _EVENT, length, start) if length else np.empty(0, _EVENT)
+    _check_times(events["t"])
+    return events
 
 
-def _read_triggers(data: bytes) -> npt.NDArray[np.void]:
+def _read_triggers(data: bytes, line: int) -> npt.NDArray[np.void]:
     """Read the external triggers of an unpacked packet."""
-    start, length = _Table.root(data).vector(0, 4)
-    rows = []
-    for place in range(start, start + 4 * length, 4):
-        trigger = _Table(data, place + int(struct.unpack_from("<I", data, place)[0]))
-        kind = trigger.scalar(1, "<b", 0)
-        if kind in _EDGES:
-            rows.append((trigger.scalar(0, "<q", 0), 0, _EDGES[kind]))
-    triggers = np.array(rows, TRIGGER_DTYPE) if rows else empty_triggers()
-    triggers["t"] *= _NS_PER_US
+    places = flatbuffers.Table.root(data).tables(0, _MAX_TRIGGERS)
+    times_us, kinds = flatbuffers.columns(data, places, ((0, "<i8", 0), (1, "u1", 0)))
+    _check_times(times_us)
+    edges = _EDGES[kinds]
+    triggers = np.zeros(np.count_nonzero(edges >= 0), TRIGGER_DTYPE)
+    triggers["t"] = times_us[edges >= 0] * _NS_PER_US
+    triggers["id"] = line
+    triggers["edge"] = edges[edges >= 0]
+    return triggers
+
+
+def _merged(parts: list[npt.NDArray[np.void]]) -> npt.NDArray[np.void]:
+    """Put the triggers of several packets together, in the order of time where they are of several lines."""
+    triggers = np.concatenate([empty_triggers(), *parts])
+    if len(triggers) and (triggers["id"] != triggers["id"][0]).any():
+        triggers = triggers[np.argsort(triggers["t"], kind="stable")]
     return triggers
 
 
@@ -137,68 +114,100 @@ class Aedat4Recording(Recording):
     header : _Header
     """
 
+    seekable = True
+
     def __init__(self, path: Path, stream: BinaryIO, header: _Header, events: _Stream) -> None:
         super().__init__(path, "aedat4", events.width, events.height)
         self._stream = stream
         self._header = header
         self._events = events.number
-        self._triggers = [entry.number for entry in header.streams if entry.kind == "TRIG"]
+        self._lines = {entry.number: entry.line for entry in header.streams if entry.kind == "TRIG"}
 
-    def _batches(self, max_events: int, start_ns: int | None) -> Iterator[EventBatch]:  # noqa: ARG002 - to come
+    def _batches(self, max_events: int, start_ns: int | None) -> Iterator[EventBatch]:
         stream = self._stream
         buffer = np.zeros(0, EVENT_DTYPE)
         backwards = BackwardsCounter()
-        triggers = empty_triggers()
+        triggers: list[npt.NDArray[np.void]] = []
         complete = True
-        for number, packed in self._packets(stream):
+        position = self._header.data_start if start_ns is None else self._place_of(start_ns)
+        for number, packed in self._packets(stream, position):
             try:
                 if packed is None:
                     raise ValueError("a packet cannot be found")
                 data = self._header.unpack(packed, _MAX_PACKET_BYTES)
-                if number in self._triggers:
-                    triggers = np.concatenate([triggers, _read_triggers(data)])
+                if number in self._lines:
+                    triggers.append(_read_triggers(data, self._lines[number]))
+                    if sum(map(len, triggers)) > _MANY_TRIGGERS:
+                        yield EventBatch(buffer[:0], _merged(triggers), complete)
+                        triggers, complete = [], True
                     continue
                 source = _read_events(data)
+                if start_ns is not None and len(source) and int(source["t"].max()) * _NS_PER_US < start_ns:
+                    continue
             except compression.DAMAGE as error:
                 self.counters.errors += 1
                 complete = False
                 level = logging.WARNING if self.counters.errors == 1 else logging.DEBUG
                 _LOGGER.log(level, "%s: a packet is skipped: %s", self.path, error)
                 continue
-            if len(source) > len(buffer):
-                buffer = np.zeros(max(len(source), 2 * len(buffer)), EVENT_DTYPE)
-            inside = (source["x"] >= 0) & (source["x"] < self.width) & (source["y"] >= 0) & (source["y"] < self.height)
-            if not inside.all():
-                source = source[inside]
-                self.counters.out_of_area += len(inside) - len(source)
-            events = buffer[: len(source)]
-            events["t"] = source["t"]
-            events["t"] *= _NS_PER_US
-            events["x"] = source["x"]
-            events["y"] = source["y"]
-            events["p"] = source["p"] & 1
-            self.counters.non_monotonic += backwards.count(as_words(events))
-            yield from split_batch(EventBatch(events, triggers, complete), max_events)
-            triggers, complete = empty_triggers(), True
-        if len(triggers) or not complete:
-            yield EventBatch(buffer[:0], triggers, complete)
+            for start in range(0, max(len(source), 1), max_events):
+                part = source[start : start + max_events]
+                if len(part) > len(buffer):
+                    buffer = np.zeros(max(len(part), min(2 * len(buffer), max_events)), EVENT_DTYPE)
+                yield EventBatch(self._convert(part, buffer, backwards), _merged(triggers), complete)
+                triggers, complete = [], True
+            del data, source, part  # before the next packet is unpacked
+        if triggers or not complete:
+            yield EventBatch(buffer[:0], _merged(triggers), complete)
 
-    def _packets(self, stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    def _convert(
+        self, source: npt.NDArray[np.void], buffer: npt.NDArray[np.void], backwards: BackwardsCounter
+    ) -> npt.NDArray[np.void]:
+        """Write events of a packet into a buffer, without those beyond the sensor; return what is used of it."""
+        inside = (source["x"] >= 0) & (source["x"] < self.width) & (source["y"] >= 0) & (source["y"] < self.height)
+        if not inside.all():
+            source = source[inside]
+            self.counters.out_of_area += len(inside) - len(source)
+        events = buffer[: len(source)]
+        events["t"] = source["t"]
+        events["t"] *= _NS_PER_US
+        events["x"] = source["x"]
+        events["y"] = source["y"]
+        events["p"] = source["p"] & 1
+        self.counters.non_monotonic += backwards.count(as_words(events))
+        return events
+
+    def _place_of(self, start_ns: int) -> int:
+        """Find where to begin to read, so that nothing of a time or later is missed: by the table, if it can tell."""
+        header, place = self._header, None
+        self._stream.seek(header.data_end)
+        try:
+            data = header.unpack(self._stream.read(_MAX_PACKET_BYTES), _MAX_PACKET_BYTES)
+            table = PacketTable(data, header.data_start, header.data_end)
+            place = table.place_of(-(-start_ns // _NS_PER_US), {self._events, *self._lines})
+        except compression.DAMAGE as error:
+            _LOGGER.debug("%s: read from the start: %s", self.path, error)
+        return header.data_start if place is None else place
+
+    def _packets(self, stream: BinaryIO, position: int) -> Iterator[tuple[int, bytes | None]]:
         """Read the packets of interest; None for a place where none begins, after which the next one was sought."""
         numbers = {entry.number for entry in self._header.streams}
-        wanted = {self._events, *self._triggers}
-        position, end = self._header.data_start, self._header.data_end
+        wanted = {self._events, *self._lines}
+        end = self._header.data_end
+        whole = True  # what was read last
         while position + 8 <= end:
             stream.seek(position)
             number, size = struct.unpack("<ii", stream.read(8))
             if number not in numbers or not 0 <= size <= _MAX_PACKET_BYTES or position + 8 + size > end:
                 yield -1, None
                 position = self._find_packet(stream, position + 1, numbers)
+                whole = False
                 continue
+            whole = True
             if number in wanted:
                 yield number, stream.read(size)
             position += 8 + size
-        if position < end:
+        if position < end or (self._header.cut_short and whole):
             yield -1, None
 
     def _find_packet(self, stream: BinaryIO, position: int, numbers: set[int]) -> int:
@@ -231,6 +240,8 @@ class _Stream:
         self.number = int(name) if name.isdecimal() else -1
         self.kind = attributes.get("typeIdentifier", "")
         self.name = attributes.get("originalOutputName", name)
+        line = attributes.get("triggerId", "")  # ours: the format knows no lines
+        self.line = int(line) if line.isdecimal() and len(line) < 4 and int(line) < 256 else 0
         sizes = [attributes.get(key, "") for key in ("sizeX", "sizeY")]
         self.width, self.height = (int(size) if size.isdecimal() and len(size) < 6 else 0 for size in sizes)
 
@@ -245,7 +256,7 @@ class _Header:
         if len(prefix) < 4 or not 8 <= size <= min(_MAX_HEADER_BYTES, file_bytes):
             raise ValueError("the header is cut short or garbled")
         data = prefix + stream.read(size)
-        table = _Table.root(data)
+        table = flatbuffers.Table.root(data)
         number = table.scalar(0, "<i", 0)
         if number not in _COMPRESSIONS:
             raise ValueError(f"compression {number} is unknown")
@@ -257,6 +268,7 @@ class _Header:
         self.data_start = len(line) + 4 + size
         # A table of the packets follows the data; its place stays below the data where the writer died before the end.
         data_end = table.scalar(1, "<q", -1)
+        self.cut_short = data_end > file_bytes
         self.data_end = data_end if self.data_start <= data_end <= file_bytes else file_bytes
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -81,12 +80,12 @@ class Recording(ABC):
     width, height : int
         Of the sensor [px].
     seekable : bool
-        True when a pass from a later time on does not read all that lies before.
+        True when a pass from a later time on does not decode what lies far before.
     counters : DecodeCounters
         Of the latest pass over the events.
     """
 
-    seekable: ClassVar[bool] = False
+    seekable: bool = False
 
     def __init__(self, path: Path, form: str, width: int, height: int) -> None:
         check_sensor_size(path, width, height)
@@ -105,8 +104,8 @@ class Recording(ABC):
         max_events : int
             Most events of a batch, at least 1.
         start_ns : int, optional
-            Sensor time; events and triggers before it are left out. A format that is `seekable` does not read
-            what lies far before, so that counters tell of what was read only.
+            Sensor time; events and triggers before it are left out. A format that is `seekable` does not decode
+            what lies far before, so that counters tell of the rest only.
 
         Returns
         -------

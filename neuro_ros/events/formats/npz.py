@@ -9,6 +9,7 @@ plain numbers: a pickle is never opened.
 from __future__ import annotations
 
 import ast
+import os
 import struct
 import tempfile
 import zipfile
@@ -30,7 +31,18 @@ _MAGIC = b"PK\x03\x04"
 _COLUMNS = {"t": "<i8", "x": "<u2", "y": "<u2", "p": "u1"}
 _TRIGGER_COLUMNS = {"trigger_t": "<i8", "trigger_id": "u1", "trigger_edge": "u1"}
 _MAX_HEADER_BYTES = 4096
-_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, KeyError, struct.error, NotImplementedError)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    struct.error,
+    OverflowError,
+    RuntimeError,  # of what says that it is encrypted, or wants a later version
+)
 
 
 def matches(head: bytes) -> bool:
@@ -42,6 +54,9 @@ class _Column:
     """One array of the archive, read from its start on."""
 
     def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+        # The other methods of the format reserve as much memory as the file asks for.
+        if archive.getinfo(f"{name}.npy").compress_type not in _METHODS:
+            raise ValueError(f"{name} is neither stored nor deflated")
         self._stream: IO[bytes] = archive.open(f"{name}.npy")
         self.dtype, self.shape = self._read_header(name)
 
@@ -221,6 +236,8 @@ class NpzWriter(RecordingWriter):
             for name, value in (("width", self.width), ("height", self.height)):
                 with archive.open(f"{name}.npy", "w") as stream:
                     np.lib.format.write_array(stream, np.array(value, np.int64))
+        with self._partial.open("rb+") as file:
+            os.fsync(file.fileno())
         self._partial.replace(self.path)
         self._release()
 

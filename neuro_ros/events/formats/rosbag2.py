@@ -32,6 +32,9 @@ _LOGGER = logging.getLogger(__name__)
 
 PACKET_TYPE = shim.PACKET_TYPE
 PACKET_TYPES = shim.PACKET_TYPES
+# A longer step back of sensor time is a camera that was started anew, from where bag time goes on.
+_DISORDER_NS = 1_000_000_000
+_SQLITE_HEADER_BYTES = 100
 _STORAGES = {".db3": b"SQLite format 3\x00", ".mcap": b"\x89MCAP0\r\n"}
 
 
@@ -51,6 +54,19 @@ def _storage_files(path: Path) -> list[Path]:
     return sorted(
         found, key=lambda item: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", item.name)]
     )
+
+
+def _is_cut_short(file: Path) -> bool:
+    """Tell whether an sqlite3 file lacks some of its last bytes, in whose place the database silently reads zeros."""
+    with file.open("rb") as stream:
+        head = stream.read(_SQLITE_HEADER_BYTES)
+    if storage_of(head) != ".db3" or len(head) < _SQLITE_HEADER_BYTES:
+        return False
+    # Written by a version that does not keep the number of pages up to date, the two counters differ.
+    known = head[24:28] == head[92:96]
+    page_bytes = int.from_bytes(head[16:18], "big")
+    pages = int.from_bytes(head[28:32], "big")
+    return known and file.stat().st_size < pages * (page_bytes if page_bytes > 1 else 1 << 16)
 
 
 def is_bag_directory(path: Path) -> bool:
@@ -108,6 +124,8 @@ class BagRecording(Recording):
         self._readers = readers
         self._sources = sources
         self._encoding = first.encoding
+        self._cut_short = sum(map(_is_cut_short, _storage_files(path) if path.is_dir() else [path]))
+        self.seekable = PacketDecoder(encoding, self.width, self.height).skip_before(0, b"")
 
     def packets(self) -> Iterator[Any]:
         """Read the messages; those that cannot be read count as errors.
@@ -121,6 +139,7 @@ class BagRecording(Recording):
 
     def timed_packets(self) -> Iterator[tuple[int, Any]]:
         """Read the messages with the times [ns] at which they were recorded."""
+        self.counters.errors += self._cut_short
         for source in self._sources:
             raw_messages = source.reader.messages(source.connections)
             while True:
@@ -141,7 +160,8 @@ class BagRecording(Recording):
                     continue
                 yield time_ns, message
 
-    def _batches(self, max_events: int, start_ns: int | None) -> Iterator[EventBatch]:  # noqa: ARG002 - to come
+    def _batches(self, max_events: int, start_ns: int | None) -> Iterator[EventBatch]:
+        # Bag time is the host's and says nothing certain of sensor time, so every message is looked at.
         decoder = PacketDecoder(self._encoding, self.width, self.height)
         decoder.counters = self.counters
         expected: int | None = None
@@ -159,7 +179,12 @@ class BagRecording(Recording):
             # A sequence that steps back is a driver that was started anew, not a loss.
             expected = sequence + 1
             errors_before = self.counters.errors
-            yield from split_batch(decoder.decode(message.events, int(message.time_base)), max_events)
+            time_base_ns = int(message.time_base)
+            if start_ns is not None:
+                if decoder.skip_before(start_ns, message.events, time_base_ns):
+                    continue
+                start_ns = None
+            yield from split_batch(decoder.decode(message.events, time_base_ns), max_events)
 
     def _release(self) -> None:
         for reader in self._readers:
@@ -266,6 +291,7 @@ class BagWriter(RecordingWriter):
         self._start_host_ns = int(start_host_ns)
         self._packet_ns = int(packet_ns)
         self._first_ns: int | None = None
+        self._stamp_ns = 0  # of the latest packet
         self._sequence = 0
         shutil.rmtree(self._partial, ignore_errors=True)
         self._writer: Any = shim.create_writer(self._partial, path.name, storage)
@@ -277,7 +303,7 @@ class BagWriter(RecordingWriter):
         # Cut where the packet's number changes: all that is needed of order is that packets are runs of the input.
         numbers = events["t"] // self._packet_ns
         cuts = np.flatnonzero(np.diff(numbers)) + 1
-        trigger_cuts = np.searchsorted(triggers["t"], events["t"][cuts]) if len(cuts) else np.empty(0, np.int64)
+        trigger_cuts = np.maximum.accumulate(np.searchsorted(triggers["t"], events["t"][cuts]))
         for part, trigger_part in zip(np.split(events, cuts), np.split(triggers, trigger_cuts), strict=True):
             if len(part) or len(trigger_part):
                 self._write_packet(part, trigger_part)
@@ -286,7 +312,12 @@ class BagWriter(RecordingWriter):
         time_ns = int(events["t"][0]) if len(events) else int(triggers["t"][0])
         if self._first_ns is None:
             self._first_ns = time_ns
-        stamp_ns = max(0, self._start_host_ns + time_ns - self._first_ns)
+        # A reader sorts by bag time, so that it must not run back, even where sensor time does.
+        stamp_ns = self._start_host_ns + time_ns - self._first_ns
+        behind_ns = self._stamp_ns - stamp_ns
+        if behind_ns > _DISORDER_NS:
+            self._first_ns -= behind_ns
+        self._stamp_ns = stamp_ns = max(self._stamp_ns, stamp_ns)
         payload, time_base_ns = self._encoder.encode_packet(events, triggers)
         shim.write_packet(
             self._writer,
