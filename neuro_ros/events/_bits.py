@@ -1,17 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Machine instructions that numba has no name for."""
+"""Machine instructions that numba has no name for; with ``NUMBA_DISABLE_JIT`` plain Python stands in for them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import config, types
 from numba.extending import intrinsic
 
-__all__ = ["count_ones", "leading_zeros", "trailing_zeros"]
+__all__ = ["count_ones", "leading_zeros", "plain_when_interpreted", "trailing_zeros"]
 
 
+def plain_when_interpreted(plain: Callable[..., int]) -> Callable[[Any], Any]:
+    """Return a decorator that puts `plain` in the place of an intrinsic, which only compiled code can call."""
+
+    def choose(compiled: Any) -> Any:
+        return plain if config.DISABLE_JIT else compiled
+
+    return choose
+
+
+@plain_when_interpreted(lambda value: (int(value) & -int(value)).bit_length() - 1)
 @intrinsic
 def trailing_zeros(typing_context: Any, value: Any) -> Any:  # noqa: ARG001 - numba's interface
     """Count the zeros below the lowest one of an int64 that is not zero."""
@@ -22,6 +33,7 @@ def trailing_zeros(typing_context: Any, value: Any) -> Any:  # noqa: ARG001 - nu
     return types.int64(types.int64), generate
 
 
+@plain_when_interpreted(lambda value: int(value).bit_count())
 @intrinsic
 def count_ones(typing_context: Any, value: Any) -> Any:  # noqa: ARG001 - numba's interface
     """Count the ones of a uint64."""
@@ -32,6 +44,7 @@ def count_ones(typing_context: Any, value: Any) -> Any:  # noqa: ARG001 - numba'
     return types.uint64(types.uint64), generate
 
 
+@plain_when_interpreted(lambda value: 64 - (int(value) & (1 << 64) - 1).bit_length())
 @intrinsic
 def leading_zeros(typing_context: Any, value: Any) -> Any:  # noqa: ARG001 - numba's interface
     """Count the zeros above the highest one of an int64 that is not zero."""

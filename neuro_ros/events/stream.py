@@ -104,8 +104,8 @@ def decode_stream(
             used, new_events, new_triggers = decoder.decode(
                 buffer[offset:usable], event_words[event_count:], trigger_words[trigger_count:]
             )
-            # Now, while they are still in the core's cache.
-            counters.non_monotonic += backwards.count(event_words[event_count : event_count + new_events])
+            if not decoder.counts_backwards:  # now, while they are still in the core's cache
+                counters.non_monotonic += backwards.count(event_words[event_count : event_count + new_events])
             offset += used
             event_count += new_events
             trigger_count += new_triggers
@@ -204,6 +204,7 @@ class PacketDecoder:
                     self._triggers = np.resize(self._triggers, 2 * len(self._triggers))
         self._decoder.add_counts(self.counters)
         events = self._events[:event_count]
-        self.counters.non_monotonic += self._backwards.count(as_words(events))
+        if not self._decoder.counts_backwards:
+            self.counters.non_monotonic += self._backwards.count(as_words(events))
         lost, self._lost = self._lost, 0
         return EventBatch(events, self._triggers[:trigger_count], complete=lost == 0, lost_packets=lost)

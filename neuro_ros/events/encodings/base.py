@@ -20,7 +20,7 @@ from neuro_ros.events.types import DecodeCounters
 __all__ = ["COUNTS", "ERRORS", "BytesDecoder", "BytesEncoder", "WordDecoder"]
 
 # Slots of the int64 array in which a compiled loop counts.
-ERRORS, OUT_OF_AREA, BEFORE_TIME, TRIGGERS_BEFORE_TIME, PADDING, TIME_WRAPS, COUNTS = range(7)
+ERRORS, OUT_OF_AREA, BEFORE_TIME, TRIGGERS_BEFORE_TIME, PADDING, TIME_WRAPS, BACKWARDS, COUNTS = range(8)
 
 
 class BytesDecoder(ABC):
@@ -32,10 +32,13 @@ class BytesDecoder(ABC):
         Data is taken in multiples of this.
     burst : int
         The most events that one word can make; a caller leaves that much room.
+    counts_backwards : bool
+        Counts the events whose time steps back by itself; otherwise the caller does.
     """
 
     word_bytes: ClassVar[int]
     burst: ClassVar[int] = 1
+    counts_backwards: ClassVar[bool] = False
 
     @abstractmethod
     def decode(
@@ -126,6 +129,7 @@ class WordDecoder(BytesDecoder):
         counters.triggers_dropped += int(counts[TRIGGERS_BEFORE_TIME])
         counters.padding += int(counts[PADDING])
         counters.time_wraps += int(counts[TIME_WRAPS])
+        counters.non_monotonic += int(counts[BACKWARDS])
         counts[:] = 0
 
 
