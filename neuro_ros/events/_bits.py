@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import config, types
+from numba import config
+from numba.core import types
 from numba.extending import intrinsic
 
 __all__ = ["count_ones", "leading_zeros", "plain_when_interpreted", "trailing_zeros"]

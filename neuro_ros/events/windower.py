@@ -33,7 +33,7 @@ from neuro_ros.errors import NeuroRosError
 from neuro_ros.events._binning import BINNED, DROPPED, FILTERED, LAST_NS, LATE, SLOTS, bin_events, make_tables
 from neuro_ros.events.geometry import Geometry, check_tensor_size
 from neuro_ros.events.tensor import count_active
-from neuro_ros.events.types import MARK_DROPPED, MARK_FILTERED, EventBatch, as_events, as_words
+from neuro_ros.events.types import EventBatch, as_events, as_words
 
 __all__ = [
     "CHANNELS",
@@ -57,8 +57,6 @@ MAX_GAP_NS = 5_000_000_000
 _MAX_EMPTY_WINDOWS = 10_000
 # Times beyond +-146 years are damage, and would overflow the arithmetic of the loop.
 _TIME_LIMIT_NS = 1 << 62
-# Where the loop looks for marks: bits 40 and 41 of a word, shifted by 39.
-_MARKS = (MARK_FILTERED | MARK_DROPPED) >> 39
 
 
 class WindowError(NeuroRosError):
@@ -287,7 +285,7 @@ class Windower:
                 self.counters.resets += 1
                 self._open_at(time_ns)
                 continue
-            index = self._fill(events, index, start_ns, _MARKS if batch.marked else 0)
+            index = self._fill(events, index, start_ns, batch.marked)
 
     def advance(self, time_ns: int) -> list[SpikeWindow]:
         """Say that all events before `time_ns` have been given, and return the windows that end by then.
@@ -327,7 +325,7 @@ class Windower:
         self._known_until_ns = time_ns
         self._counts[LAST_NS] = time_ns
 
-    def _fill(self, events: npt.NDArray[np.int64], index: int, start_ns: int, marks: int) -> int:
+    def _fill(self, events: npt.NDArray[np.int64], index: int, start_ns: int, marked: bool) -> int:
         counts = self._counts
         before = counts.copy()
         earliest_ns = start_ns - self._tolerance_ns if self._reset_on_late else -_TIME_LIMIT_NS
@@ -340,7 +338,7 @@ class Windower:
             self.bins,
             *self._tables,
             self._plane_cells,
-            marks,
+            marked,
             self._bitmap,
             counts,
         )

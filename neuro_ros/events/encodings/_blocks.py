@@ -257,7 +257,7 @@ def convert_columns(
             polarity = builder.shl(builder.and_(record, quads.same(0x800, _I64)), quads.same(21, _I64))
             tails = builder.or_(builder.or_(x, y), polarity)
             quads.store_events(events, arguments[6], times, tails, range(first, first + 4))
-        return _Vectors(builder, EVENTS).count_leading(quads.pick(*halves, range(EVENTS)))
+        return _Vectors(builder, EVENTS).count_leading(quads.pick(halves[0], halves[1], range(EVENTS)))
 
     return types.int64(records, index, high_ns, width, height, events, count), generate
 
