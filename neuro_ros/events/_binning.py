@@ -9,10 +9,11 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from neuro_ros.events._bits import count_ones
 from neuro_ros.events.geometry import Geometry
 from neuro_ros.events.types import MARK_DROPPED, MARK_FILTERED
 
-__all__ = ["BINNED", "DROPPED", "FILTERED", "LAST_NS", "LATE", "SLOTS", "bin_events", "make_tables"]
+__all__ = ["bin_events", "make_tables", "take_bitmap"]
 
 # Table entries of columns and rows that do not reach the tensor. The sum of three entries says which it was: three
 # times the first is still more than half of the second, and no tensor has 2^26 cells.
@@ -27,9 +28,6 @@ _MARK_BITS = (MARK_FILTERED | MARK_DROPPED) >> 32
 
 # Events that are looked up at a time; their places stay in the innermost cache.
 _RUN = 1024
-
-# Slots of the kernel's counts.
-BINNED, FILTERED, DROPPED, LATE, LAST_NS, SLOTS = range(6)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -73,12 +71,13 @@ def bin_events(
     p_table,
     plane_cells,
     marked,
+    last_ns,
     bitmap,
-    counts,
 ):
-    """Put events into the bitmap until one lies beyond the window or too far before it; return its place.
+    """Put events into the bitmap until one lies beyond the window or too far before it.
 
-    Without `marked` the padding of the events means nothing.
+    Without `marked` the padding of the events means nothing. Returns the place of that event, how many were binned,
+    filtered, dropped and late, and the latest time so far.
     """
     places = np.empty(_RUN, np.int32)
     looked_up = _POLARITY_BIT | _MARK_BITS if marked else _POLARITY_BIT
@@ -86,7 +85,6 @@ def bin_events(
     dropped = np.int64(0)
     late = np.int64(0)
     end_ns = start_ns + length_ns
-    last_ns = counts[LAST_NS]
     index = begin
     while index < len(events):
         time_ns = events[np.uintp(index), 0]
@@ -116,12 +114,21 @@ def bin_events(
                 break
     if index > begin:
         last_ns = max(last_ns, events[index - 1, 0])
-    counts[BINNED] += binned
-    counts[FILTERED] += index - begin - late - dropped - binned
-    counts[DROPPED] += dropped
-    counts[LATE] += late
-    counts[LAST_NS] = last_ns
-    return index
+    filtered = index - begin - late - dropped - binned
+    return index, binned, filtered, dropped, late, last_ns
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def take_bitmap(bitmap, taken):
+    """Move the bitmap, 64 cells a word, into another array and clear it; return the number of cells set."""
+    active = np.uint64(0)
+    for index in range(len(bitmap)):
+        word = bitmap[index]
+        taken[index] = word
+        bitmap[index] = 0
+        active += count_ones(word)
+    return np.int64(active)
 
 
 def make_tables(

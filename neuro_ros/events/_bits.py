@@ -18,7 +18,7 @@ def plain_when_interpreted(plain: Callable[..., int]) -> Callable[[Any], Any]:
     """Return a decorator that puts `plain` in the place of an intrinsic, which only compiled code can call."""
 
     def choose(compiled: Any) -> Any:
-        return plain if config.DISABLE_JIT else compiled
+        return plain if config.DISABLE_JIT else compiled  # type: ignore[attr-defined]
 
     return choose
 

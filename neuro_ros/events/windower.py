@@ -30,9 +30,8 @@ import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.errors import NeuroRosError
-from neuro_ros.events._binning import BINNED, DROPPED, FILTERED, LAST_NS, LATE, SLOTS, bin_events, make_tables
+from neuro_ros.events._binning import bin_events, make_tables, take_bitmap
 from neuro_ros.events.geometry import Geometry, check_tensor_size
-from neuro_ros.events.tensor import count_active
 from neuro_ros.events.types import EventBatch, as_events, as_words
 
 __all__ = [
@@ -211,12 +210,14 @@ class Windower:
         self._reset_on_late = late_policy == "reset"
         self._tolerance_ns = 2 * self.length_ns if late_tolerance_ns is None else int(late_tolerance_ns)
         self._max_gap_ns = min(int(max_gap_ns), _MAX_EMPTY_WINDOWS * self.length_ns)
-        self._bitmap = np.zeros(check_tensor_size(bins, CHANNELS, geometry.height_out, geometry.width_out), np.uint8)
-        self._empty = np.zeros_like(self._bitmap)
+        self._bitmap_bytes = check_tensor_size(bins, CHANNELS, geometry.height_out, geometry.width_out)
+        self._bitmap_words = np.zeros((self._bitmap_bytes + 7) // 8, np.uint64)
+        self._bitmap = self._bitmap_words.view(np.uint8)
+        self._empty = np.zeros(self._bitmap_bytes, np.uint8)
         self._empty.setflags(write=False)
         self._plane_cells = geometry.height_out * geometry.width_out * CHANNELS
         self._tables = make_tables(geometry, sensor_width, sensor_height, polarity)
-        self._counts = np.zeros(SLOTS, np.int64)
+        self._binned = self._filtered = self._dropped = self._last_ns = 0
         self.reset()
 
     @property
@@ -231,16 +232,15 @@ class Windower:
 
     def reset(self) -> None:
         """Forget the open window and the grid; its events count as dropped (``reset``)."""
-        counts = self._counts
-        forgotten = int(counts[BINNED] + counts[FILTERED] + counts[DROPPED])
+        forgotten = self._binned + self._filtered + self._dropped
         if forgotten:
             totals = self.counters
-            totals.events_binned -= int(counts[BINNED])
-            totals.events_filtered -= int(counts[FILTERED])
-            totals.events_dropped -= int(counts[DROPPED])
+            totals.events_binned -= self._binned
+            totals.events_filtered -= self._filtered
+            totals.events_dropped -= self._dropped
             totals.dropped_outside["reset"] = totals.dropped_outside.get("reset", 0) + forgotten
-        counts[:] = 0
-        self._bitmap[:] = 0
+            self._bitmap_words[:] = 0
+        self._binned = self._filtered = self._dropped = 0
         self._number: int | None = None
         self._known_until_ns = 0
         self._complete = True
@@ -323,13 +323,11 @@ class Windower:
     def _open_at(self, time_ns: int) -> None:
         self._number = time_ns // self.length_ns
         self._known_until_ns = time_ns
-        self._counts[LAST_NS] = time_ns
+        self._last_ns = time_ns
 
     def _fill(self, events: npt.NDArray[np.int64], index: int, start_ns: int, marked: bool) -> int:
-        counts = self._counts
-        before = counts.copy()
         earliest_ns = start_ns - self._tolerance_ns if self._reset_on_late else -_TIME_LIMIT_NS
-        index = bin_events(
+        index, binned, filtered, dropped, late, self._last_ns = bin_events(
             events,
             index,
             start_ns,
@@ -339,20 +337,22 @@ class Windower:
             *self._tables,
             self._plane_cells,
             marked,
+            self._last_ns,
             self._bitmap,
-            counts,
         )
-        change = counts - before
+        self._binned += binned
+        self._filtered += filtered
+        self._dropped += dropped
         totals = self.counters
-        totals.events_binned += int(change[BINNED])
-        totals.events_filtered += int(change[FILTERED])
-        totals.events_dropped += int(change[DROPPED])
-        totals.dropped_outside["late"] += int(change[LATE])
-        self._known_until_ns = max(self._known_until_ns, int(counts[LAST_NS]) + 1)
-        if change[BINNED] + change[FILTERED] + change[DROPPED] and self._loss_pending:
+        totals.events_binned += binned
+        totals.events_filtered += filtered
+        totals.events_dropped += dropped
+        totals.dropped_outside["late"] += late
+        self._known_until_ns = max(self._known_until_ns, self._last_ns + 1)
+        if binned + filtered + dropped and self._loss_pending:
             self._complete = False
             self._loss_pending = False
-        return int(index)
+        return index  # type: ignore[no-any-return]
 
     def _move_to(self, time_ns: int) -> Iterator[SpikeWindow]:
         """Close windows until the one of `time_ns` is open."""
@@ -378,20 +378,18 @@ class Windower:
         self.reset()
 
     def _close_if_begun(self) -> Iterator[SpikeWindow]:
-        counts = self._counts
-        if self._number is not None and counts[BINNED] + counts[FILTERED] + counts[DROPPED] > 0:
+        if self._number is not None and self._binned + self._filtered + self._dropped > 0:
             yield self._close()
 
     def _close(self) -> SpikeWindow:
         """Make the open window; the caller opens the next one."""
-        counts = self._counts
-        binned, filtered, dropped = (int(counts[slot]) for slot in (BINNED, FILTERED, DROPPED))
-        counts[BINNED] = counts[FILTERED] = counts[DROPPED] = 0
+        binned, filtered, dropped = self._binned, self._filtered, self._dropped
+        self._binned = self._filtered = self._dropped = 0
         if binned:
-            bitmap = self._bitmap.copy()
+            words = np.empty_like(self._bitmap_words)
+            active = take_bitmap(self._bitmap_words, words)
+            bitmap = words.view(np.uint8)[: self._bitmap_bytes]
             bitmap.setflags(write=False)
-            active = count_active(bitmap)
-            self._bitmap[:] = 0
         else:
             bitmap, active = self._empty, 0
         start_ns = self._number * self.length_ns  # type: ignore[operator]
