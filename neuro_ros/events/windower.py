@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.errors import NeuroRosError
-from neuro_ros.events._binning import bin_events, make_tables, take_bitmap
+from neuro_ros.events._binning import SPARE_BYTES, bin_events, make_grid, make_tables, take_bitmap
 from neuro_ros.events.geometry import Geometry, check_tensor_size
 from neuro_ros.events.types import EventBatch, as_events, as_words
 
@@ -211,12 +211,13 @@ class Windower:
         self._tolerance_ns = 2 * self.length_ns if late_tolerance_ns is None else int(late_tolerance_ns)
         self._max_gap_ns = min(int(max_gap_ns), _MAX_EMPTY_WINDOWS * self.length_ns)
         self._bitmap_bytes = check_tensor_size(bins, CHANNELS, geometry.height_out, geometry.width_out)
-        self._bitmap_words = np.zeros((self._bitmap_bytes + 7) // 8, np.uint64)
-        self._bitmap = self._bitmap_words.view(np.uint8)
+        self._bitmap = np.zeros((self._bitmap_bytes + 7) // 8 * 8 + SPARE_BYTES, np.uint8)
+        self._bitmap_words = self._bitmap[:-SPARE_BYTES].view(np.uint64)
         self._empty = np.zeros(self._bitmap_bytes, np.uint8)
         self._empty.setflags(write=False)
         self._plane_cells = geometry.height_out * geometry.width_out * CHANNELS
         self._tables = make_tables(geometry, sensor_width, sensor_height, polarity)
+        self._grid = make_grid(geometry, sensor_width, sensor_height, polarity)
         self._binned = self._filtered = self._dropped = self._last_ns = 0
         self.reset()
 
@@ -335,6 +336,7 @@ class Windower:
             earliest_ns,
             self.bins,
             *self._tables,
+            *self._grid,
             self._plane_cells,
             marked,
             self._last_ns,
@@ -352,7 +354,7 @@ class Windower:
         if binned + filtered + dropped and self._loss_pending:
             self._complete = False
             self._loss_pending = False
-        return index  # type: ignore[no-any-return]
+        return index
 
     def _move_to(self, time_ns: int) -> Iterator[SpikeWindow]:
         """Close windows until the one of `time_ns` is open."""

@@ -12,7 +12,6 @@ With ``NUMBA_DISABLE_JIT`` plain Python stands in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -20,6 +19,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from neuro_ros.events._bits import plain_when_interpreted
+from neuro_ros.events._vectors import I32, I64, Vectors, array_data
 
 __all__ = ["COLUMNS", "EVENTS", "WORDS", "convert_columns", "convert_evt2", "count_plain_evt3", "write_vector"]
 
@@ -29,67 +29,6 @@ EVENTS = 8
 WORDS = 16
 #: Events of a vector that are written at a time.
 COLUMNS = 4
-
-_I32, _I64 = ir.IntType(32), ir.IntType(64)
-
-
-class _Vectors:
-    """Writes operations on vectors of `lanes` integers."""
-
-    def __init__(self, builder: Any, lanes: int) -> None:
-        self._builder = builder
-        self._lanes = lanes
-
-    def type(self, element: ir.IntType) -> ir.VectorType:
-        return ir.VectorType(element, self._lanes)
-
-    def same(self, value: int, element: ir.IntType) -> ir.Constant:
-        """Return a constant in all lanes."""
-        return ir.Constant(self.type(element), [value] * self._lanes)
-
-    def spread(self, scalar: Any) -> Any:
-        """Copy a scalar into all lanes."""
-        undefined = ir.Constant(self.type(scalar.type), ir.Undefined)
-        first = self._builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
-        return self._builder.shuffle_vector(first, first, self.same(0, _I32))
-
-    def load(self, pointer: Any, index: Any, element: ir.IntType) -> Any:
-        """Read from an array that is aligned as its elements are."""
-        builder = self._builder
-        place = builder.bitcast(builder.gep(pointer, [index]), self.type(element).as_pointer())
-        vector = builder.load(place)
-        vector.align = element.width // 8
-        return vector
-
-    def store_events(self, pointer: Any, count: Any, times: Any, tails: Any, order: Sequence[int]) -> None:
-        """Write pairs of 64-bit words, the `count`-th and those behind it; lane by lane, `order` says which.
-
-        Four lanes; pairs are made within halves of 128 bits and stored so, because crossing them is slow.
-        """
-        builder = self._builder
-        for odd in (0, 1):
-            pairs = self.pick(times, tails, (odd, 4 + odd, 2 + odd, 6 + odd))
-            for half in (0, 1):
-                pair = self.pick(pairs, pairs, (2 * half, 2 * half + 1))
-                place = builder.add(count, ir.Constant(_I64, order[2 * half + odd]))
-                address = builder.gep(pointer, [builder.shl(place, ir.Constant(_I64, 1))])
-                builder.store(pair, builder.bitcast(address, pair.type.as_pointer()), align=8)
-
-    def pick(self, first: Any, second: Any, lanes: Sequence[int]) -> Any:
-        """Make a vector of lanes of two others, numbered through."""
-        chosen = ir.Constant(ir.VectorType(_I32, len(lanes)), list(lanes))
-        return self._builder.shuffle_vector(first, second, chosen)
-
-    def count_leading(self, good: Any) -> Any:
-        """Count the lanes before the first one that is not good."""
-        builder = self._builder
-        bad = builder.zext(builder.bitcast(builder.not_(good), ir.IntType(self._lanes)), _I64)
-        stop = ir.Constant(_I64, 1 << self._lanes)
-        return builder.cttz(builder.or_(bad, stop), ir.Constant(ir.IntType(1), 1))
-
-
-def _array(context: Any, builder: Any, signature: Any, arguments: Any, number: int) -> Any:
-    return context.make_array(signature.args[number])(context, builder, arguments[number]).data
 
 
 def _convert_evt2(words: Any, index: int, high_ns: int, width: int, height: int, events: Any, count: int) -> int:
@@ -135,32 +74,31 @@ def convert_evt2(
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vectors = _Vectors(builder, EVENTS)
-        words = _array(context, builder, signature, arguments, 0)
-        word = vectors.load(words, arguments[1], _I32)
-        before = vectors.load(words, builder.sub(arguments[1], ir.Constant(_I64, 1)), _I32)
-        coordinate = vectors.same(0x7FF, _I32)
-        x = builder.and_(builder.lshr(word, vectors.same(11, _I32)), coordinate)
+        vectors = Vectors(builder, EVENTS)
+        words = array_data(context, builder, signature, arguments, 0)
+        word = vectors.load(words, arguments[1], I32)
+        before = vectors.load(words, builder.sub(arguments[1], ir.Constant(I64, 1)), I32)
+        coordinate = vectors.same(0x7FF, I32)
+        x = builder.and_(builder.lshr(word, vectors.same(11, I32)), coordinate)
         y = builder.and_(word, coordinate)
-        code = builder.lshr(word, vectors.same(28, _I32))
-        good = builder.icmp_signed("<", code, vectors.same(2, _I32))
+        code = builder.lshr(word, vectors.same(28, I32))
+        good = builder.icmp_signed("<", code, vectors.same(2, I32))
         for value, limit in ((x, arguments[3]), (y, arguments[4])):
-            good = builder.and_(good, builder.icmp_signed("<", value, vectors.spread(builder.trunc(limit, _I32))))
+            good = builder.and_(good, builder.icmp_signed("<", value, vectors.spread(builder.trunc(limit, I32))))
         low, low_before = (
-            builder.and_(builder.lshr(item, vectors.same(22, _I32)), vectors.same(0x3F, _I32))
-            for item in (word, before)
+            builder.and_(builder.lshr(item, vectors.same(22, I32)), vectors.same(0x3F, I32)) for item in (word, before)
         )
         good = builder.and_(good, builder.icmp_signed("<=", low_before, low))
-        low_ns = builder.mul(low, vectors.same(1000, _I32))
-        place = builder.or_(x, builder.shl(y, vectors.same(16, _I32)))
-        quads = _Vectors(builder, 4)
+        low_ns = builder.mul(low, vectors.same(1000, I32))
+        place = builder.or_(x, builder.shl(y, vectors.same(16, I32)))
+        quads = Vectors(builder, 4)
         high_ns = quads.spread(arguments[2])
-        events = _array(context, builder, signature, arguments, 5)
+        events = array_data(context, builder, signature, arguments, 5)
         for lanes in ((0, 1, 4, 5), (2, 3, 6, 7)):
             # Pairs of 32 bits make 64 in the order that does not cross the halves either.
             pairs = [place for lane in lanes for place in (lane, EVENTS + lane)]
             times = builder.add(
-                builder.bitcast(vectors.pick(low_ns, vectors.same(0, _I32), pairs), high_ns.type), high_ns
+                builder.bitcast(vectors.pick(low_ns, vectors.same(0, I32), pairs), high_ns.type), high_ns
             )
             tails = builder.bitcast(vectors.pick(place, code, pairs), high_ns.type)
             quads.store_events(events, arguments[6], times, tails, lanes)
@@ -195,9 +133,9 @@ def count_plain_evt3(typing_context: Any, words: Any, index: Any, high_word: Any
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vectors = _Vectors(builder, WORDS)
+        vectors = Vectors(builder, WORDS)
         short = ir.IntType(16)
-        word = vectors.load(_array(context, builder, signature, arguments, 0), arguments[1], short)
+        word = vectors.load(array_data(context, builder, signature, arguments, 0), arguments[1], short)
         known = vectors.spread(builder.trunc(arguments[2], short))
         code = builder.lshr(word, vectors.same(12, short))
         frequent = builder.and_(
@@ -235,29 +173,29 @@ def convert_columns(
     """Make events of eight records of the EVT3 decoder (see there), all of columns; else as `convert_evt2`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        quads = _Vectors(builder, 4)
-        records, events = (_array(context, builder, signature, arguments, number) for number in (0, 5))
+        quads = Vectors(builder, 4)
+        records, events = (array_data(context, builder, signature, arguments, number) for number in (0, 5))
         x_limit = quads.spread(arguments[3])
-        y_limit = quads.spread(builder.shl(arguments[4], ir.Constant(_I64, 16)))
+        y_limit = quads.spread(builder.shl(arguments[4], ir.Constant(I64, 16)))
         halves = []
         for first in (0, 4):
             record, before = (
-                quads.load(records, builder.add(arguments[1], ir.Constant(_I64, place)), _I64)
+                quads.load(records, builder.add(arguments[1], ir.Constant(I64, place)), I64)
                 for place in (first, first - 1)
             )
-            x = builder.and_(record, quads.same(0x7FF, _I64))
-            y = builder.and_(record, quads.same(0x7FF << 16, _I64))
+            x = builder.and_(record, quads.same(0x7FF, I64))
+            y = builder.and_(record, quads.same(0x7FF << 16, I64))
             low, low_before = (
-                builder.and_(builder.lshr(item, quads.same(32, _I64)), quads.same(0xFFF, _I64))
+                builder.and_(builder.lshr(item, quads.same(32, I64)), quads.same(0xFFF, I64))
                 for item in (record, before)
             )
             inside = builder.and_(builder.icmp_signed("<", x, x_limit), builder.icmp_signed("<", y, y_limit))
             halves.append(builder.and_(inside, builder.icmp_signed("<=", low_before, low)))
-            times = builder.add(builder.mul(low, quads.same(1000, _I64)), quads.spread(arguments[2]))
-            polarity = builder.shl(builder.and_(record, quads.same(0x800, _I64)), quads.same(21, _I64))
+            times = builder.add(builder.mul(low, quads.same(1000, I64)), quads.spread(arguments[2]))
+            polarity = builder.shl(builder.and_(record, quads.same(0x800, I64)), quads.same(21, I64))
             tails = builder.or_(builder.or_(x, y), polarity)
             quads.store_events(events, arguments[6], times, tails, range(first, first + 4))
-        return _Vectors(builder, EVENTS).count_leading(quads.pick(halves[0], halves[1], range(EVENTS)))
+        return Vectors(builder, EVENTS).count_leading(quads.pick(halves[0], halves[1], range(EVENTS)))
 
     return types.int64(records, index, high_ns, width, height, events, count), generate
 
@@ -291,13 +229,13 @@ def write_vector(typing_context: Any, columns: Any, time_ns: Any, tail: Any, eve
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vectors = _Vectors(builder, COLUMNS)
-        shifts = ir.Constant(vectors.type(_I64), [4 * lane for lane in range(COLUMNS)])
-        offsets = builder.and_(builder.lshr(vectors.spread(arguments[0]), shifts), vectors.same(0xF, _I64))
+        vectors = Vectors(builder, COLUMNS)
+        shifts = ir.Constant(vectors.type(I64), [4 * lane for lane in range(COLUMNS)])
+        offsets = builder.and_(builder.lshr(vectors.spread(arguments[0]), shifts), vectors.same(0xF, I64))
         tails = builder.add(offsets, vectors.spread(arguments[2]))
         times = vectors.spread(arguments[1])
         vectors.store_events(
-            _array(context, builder, signature, arguments, 3), arguments[4], times, tails, range(COLUMNS)
+            array_data(context, builder, signature, arguments, 3), arguments[4], times, tails, range(COLUMNS)
         )
         return arguments[4]
 
