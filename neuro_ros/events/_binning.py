@@ -32,6 +32,8 @@ _MARK_BITS = (MARK_FILTERED | MARK_DROPPED) >> 32
 
 # Events of a block.
 EVENTS = 8
+# Events between those that are looked up and those that are fetched.
+_AHEAD = 128
 #: Bytes behind a bitmap that belong to the loop.
 SPARE_BYTES = EVENTS
 # Events that are looked up at a time; their places stay in the innermost cache.
@@ -85,6 +87,7 @@ def _look_up_block(
         data = array_data(context, builder, signature, arguments, 0)
         start = builder.shl(arguments[1], ir.Constant(I64, 1))
         pairs = [quads.load(data, builder.add(start, ir.Constant(I64, 4 * pair)), I64) for pair in range(4)]
+        quads.fetch_ahead(data, builder.add(start, ir.Constant(I64, 2 * _AHEAD)), 2 * EVENTS * 8 // 64)
         # Halves of 128 bits are not crossed, so that the events come as 0 2 1 3, then 4 6 5 7.
         times, tails = (
             [quads.pick(pairs[first], pairs[first + 1], (odd, 4 + odd, 2 + odd, 6 + odd)) for first in (0, 2)]

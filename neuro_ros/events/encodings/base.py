@@ -104,8 +104,11 @@ class WordDecoder(BytesDecoder):
         time_base_ns: int = 0,  # noqa: ARG002 - of the interface
     ) -> tuple[int, int, int]:
         """See `BytesDecoder.decode`; the time base is not used, these times are absolute."""
+        words = data.view(self.word_dtype)
+        if not words.flags.aligned:  # loops are compiled for aligned words
+            words = words.copy()
         used, event_count, trigger_count = type(self).kernel(
-            data.view(self.word_dtype),
+            words,
             self._state,
             self._counts,
             self._width,
@@ -122,15 +125,17 @@ class WordDecoder(BytesDecoder):
 
     def add_counts(self, counters: DecodeCounters) -> None:
         """Move what was counted since the last call into `counters`."""
-        counts = self._counts
-        counters.errors += int(counts[ERRORS])
-        counters.out_of_area += int(counts[OUT_OF_AREA])
-        counters.dropped_before_time += int(counts[BEFORE_TIME])
-        counters.triggers_dropped += int(counts[TRIGGERS_BEFORE_TIME])
-        counters.padding += int(counts[PADDING])
-        counters.time_wraps += int(counts[TIME_WRAPS])
-        counters.non_monotonic += int(counts[BACKWARDS])
-        counts[:] = 0
+        counts = self._counts.tolist()
+        if not any(counts):  # as a rule, and asked for each packet
+            return
+        counters.errors += counts[ERRORS]
+        counters.out_of_area += counts[OUT_OF_AREA]
+        counters.dropped_before_time += counts[BEFORE_TIME]
+        counters.triggers_dropped += counts[TRIGGERS_BEFORE_TIME]
+        counters.padding += counts[PADDING]
+        counters.time_wraps += counts[TIME_WRAPS]
+        counters.non_monotonic += counts[BACKWARDS]
+        self._counts[:] = 0
 
 
 class BytesEncoder(ABC):
