@@ -67,6 +67,8 @@ def _by_code(entries: dict[int, int]) -> npt.NDArray[np.uint64]:
 _TAKEN = _by_code(
     {0: _ROW_BITS, 2: 0xFFFF, 3: 0x7FF << _BASE_SHIFT | 1 << _POLARITY_SHIFT, 4: 0xFFFF, 5: 0xFFFF, 6: _LOW_BITS}
 )
+# A new base also clears what steps have carried beyond its eleven bits.
+_KEPT = ~(_TAKEN | _by_code({3: 0xFFFF << _BASE_SHIFT}))
 _STEP = _by_code({4: 12 << _BASE_SHIFT, 5: 8 << _BASE_SHIFT})
 _IS_RECORD = _by_code({2: 1, 4: 1, 5: 1}).astype(np.int64)
 _X_SHIFT = _by_code({2: 0, 4: _BASE_SHIFT, 5: _BASE_SHIFT}).astype(np.int64)
@@ -216,7 +218,7 @@ def _decode(words, state, counts, width, height, events, triggers):
         for place in range(index, end):
             word = np.uint64(words[np.uintp(place)])
             code = word >> np.uint64(12)
-            lanes ^= (lanes ^ (word * _SPREAD)) & _TAKEN[code]
+            lanes = (lanes & _KEPT[code]) | (word * _SPREAD & _TAKEN[code])
             records[np.uintp(record_count)] = lanes
             record_count += _IS_RECORD[code]
             lanes += _STEP[code]
