@@ -30,7 +30,7 @@ test-long: setup
 	@scripts/with-env python -m pytest --long $(ARGS)
 
 bench: setup
-	@scripts/with-env neuro_ros bench $(ARGS)
+	@scripts/with-env scripts/bench $(ARGS)
 
 lint: setup
 	@scripts/with-env ruff check .

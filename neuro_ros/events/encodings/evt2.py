@@ -67,11 +67,12 @@ def _decode(words, state, counts, width, height, events, triggers):
             if good < EVENTS:
                 index += good
                 event_count += good
-                previous_ns = events[event_count - 1, 0]
                 break
             # By constants, so that the next block need not wait for this one.
             index += EVENTS
             event_count += EVENTS
+        if follows:
+            previous_ns = events[event_count - 1, 0]
         if index == used:
             break
         word = np.int64(words[np.uintp(index)])
