@@ -79,7 +79,7 @@ def _scattered(count: int, duration_ns: int) -> npt.NDArray[np.void]:
 def _clustered(count: int, duration_ns: int) -> npt.NDArray[np.void]:
     """Make runs along a row, four events in the mean, that share a microsecond and a polarity."""
     rng = np.random.default_rng(count)
-    lengths = np.minimum(rng.geometric(0.25, count // 3 + 1), _CLUSTER)
+    lengths = np.minimum(rng.geometric(0.25, count // 3 + 100), _CLUSTER)  # enough of them, whatever is drawn
     starts = np.cumsum(lengths) - lengths
     runs = len(lengths)
     times_us = np.sort(rng.integers(0, duration_ns // 1000, runs))
@@ -214,9 +214,10 @@ def _packets(size: int, sizes: Sizes) -> Benchmark:
     events = _clustered(sizes.decoded, sizes.decoded * 1_000_000_000 // _EVENTS_PER_S)
     data = memoryview(_words("evt3", events))
     payloads = [data[start : start + size] for start in range(0, len(data), size)]
+    decoder = PacketDecoder("evt3", _WIDTH, _HEIGHT)
 
     def run() -> int:
-        decoder = PacketDecoder("evt3", _WIDTH, _HEIGHT)
+        decoder.reset()
         return sum(len(decoder.decode(payload).events) for payload in payloads)
 
     unit = f"{size >> 20} MB" if size >= 1 << 20 else f"{size >> 10} KB"

@@ -66,7 +66,7 @@ def _table(area: str, rows: list[Benchmark]) -> str:
         for peer, value in sorted(row.peers.items(), key=lambda item: item[1], reverse=row.higher_is_better):
             times = row.ours / value if row.higher_is_better else value / row.ours
             lines.append(f"    {peer:<{width - 2}}{_figure(value):>8} {row.unit:<5}{_figure(times):>8} x")
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def main(args: argparse.Namespace) -> int:
