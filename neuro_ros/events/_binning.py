@@ -31,11 +31,12 @@ _POLARITY_BIT = 1
 _MARK_BITS = (MARK_FILTERED | MARK_DROPPED) >> 32
 
 # Events of a block.
-EVENTS = 8
-# Events between those that are looked up and those that are fetched.
+_BLOCK = 8
+# Cache lines of a block, and events between those that are looked up and those that are fetched.
+_LINES = 2
 _AHEAD = 128
 #: Bytes behind a bitmap that belong to the loop.
-SPARE_BYTES = EVENTS
+SPARE_BYTES = _BLOCK
 # Events that are looked up at a time; their places stay in the innermost cache.
 _RUN = 1024
 
@@ -83,11 +84,11 @@ def _look_up_block(
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        quads, lanes = Vectors(builder, 4), Vectors(builder, EVENTS)
+        quads, lanes = Vectors(builder, 4), Vectors(builder, _BLOCK)
         data = array_data(context, builder, signature, arguments, 0)
         start = builder.shl(arguments[1], ir.Constant(I64, 1))
         pairs = [quads.load(data, builder.add(start, ir.Constant(I64, 4 * pair)), I64) for pair in range(4)]
-        quads.fetch_ahead(data, builder.add(start, ir.Constant(I64, 2 * _AHEAD)), 2 * EVENTS * 8 // 64)
+        quads.fetch_ahead(data, builder.add(start, ir.Constant(I64, 2 * _AHEAD)), _LINES)
         # Halves of 128 bits are not crossed, so that the events come as 0 2 1 3, then 4 6 5 7.
         times, tails = (
             [quads.pick(pairs[first], pairs[first + 1], (odd, 4 + odd, 2 + odd, 6 + odd)) for first in (0, 2)]
@@ -103,7 +104,7 @@ def _look_up_block(
         any_stray = builder.icmp_unsigned("!=", builder.bitcast(stray, ir.IntType(4)), ir.Constant(ir.IntType(4), 0))
 
         words = [builder.bitcast(tail, lanes.type(I32)) for tail in tails]
-        places, polarities = (lanes.pick(words[0], words[1], range(odd, 2 * EVENTS, 2)) for odd in (0, 1))
+        places, polarities = (lanes.pick(words[0], words[1], range(odd, 2 * _BLOCK, 2)) for odd in (0, 1))
         coordinates = (
             builder.and_(places, lanes.same(0xFFFF, I32)),
             builder.lshr(places, lanes.same(16, I32)),
@@ -126,7 +127,7 @@ def _look_up_block(
         cell = builder.add(cell, builder.mul(polarity, lanes.spread(grid_values[8])))
 
         aside = lanes.spread(builder.trunc(arguments[7], I32))
-        aside = builder.add(aside, ir.Constant(lanes.type(I32), list(range(EVENTS))))
+        aside = builder.add(aside, ir.Constant(lanes.type(I32), list(range(_BLOCK))))
         places = builder.select(inside, builder.lshr(cell, lanes.same(3, I32)), aside)
         bits = builder.lshr(lanes.same(0x80, I32), builder.and_(cell, lanes.same(7, I32)))
         for number, values in ((8, places), (9, bits)):
@@ -149,17 +150,17 @@ def _bin_blocks(events, begin, bin_from, bin_ns, grid, scale, bin_base, bitmap, 
     """
     placed = np.int64(0)
     outside = np.int64(0)
-    nowhere = len(bitmap) - EVENTS
+    nowhere = len(bitmap) - _BLOCK
     index = begin
-    while index + EVENTS <= len(events):
+    while index + _BLOCK <= len(events):
         found = _look_up_block(events, index, bin_from, bin_ns, grid, scale, bin_base, nowhere, cells, bits)
         if found < 0:
             break
-        for lane in range(EVENTS):
+        for lane in range(_BLOCK):
             bitmap[np.uintp(cells[lane])] |= np.uint8(bits[lane])
         placed += found & 0xF
         outside += found >> 4
-        index += EVENTS
+        index += _BLOCK
     return index, placed, outside
 
 
@@ -216,9 +217,9 @@ def bin_events(
     the latest time so far.
     """
     places = np.empty(_RUN, np.int32)
-    bits = np.empty(EVENTS, np.int32)
+    bits = np.empty(_BLOCK, np.int32)
     in_blocks = scale[0] > 0 and not marked
-    run = EVENTS if in_blocks else _RUN
+    run = _BLOCK if in_blocks else _RUN
     looked_up = _POLARITY_BIT | _MARK_BITS if marked else _POLARITY_BIT
     binned = np.int64(0)
     dropped = np.int64(0)
@@ -291,14 +292,17 @@ def make_grid(
     geometry: Geometry, sensor_width: int, sensor_height: int, polarity: str
 ) -> tuple[tuple[int, ...], tuple[np.float32, np.float32]]:
     """Say the same as `make_tables` by numbers, as `_look_up_block` takes them; a scale of 0 where that cannot be."""
-    x_axis = (min(sensor_width, _COORDINATES), geometry.crop_x0, geometry.crop_width, 1)
-    y_axis = (min(sensor_height, _COORDINATES), geometry.crop_y0, geometry.crop_height, geometry.width_out)
-    scales = (
+    scales = (np.float32(0), np.float32(0))
+    if polarity != "both" or max(sensor_width, sensor_height) > _COORDINATES:
+        return (0,) * 9, scales
+    exact = (
         _exact_scale(geometry.crop_width, geometry.width_out),
         _exact_scale(geometry.crop_height, geometry.height_out),
     )
-    if polarity != "both" or not all(scales):
-        scales = (np.float32(0), np.float32(0))
+    if all(exact):
+        scales = exact
+    x_axis = (sensor_width, geometry.crop_x0, geometry.crop_width, 1)
+    y_axis = (sensor_height, geometry.crop_y0, geometry.crop_height, geometry.width_out)
     return (*x_axis, *y_axis, geometry.height_out * geometry.width_out), scales
 
 
@@ -313,11 +317,12 @@ def make_tables(
     ):
         table = np.full(_COORDINATES, _OUTSIDE, np.int32)
         table[:size] = _CROPPED
-        table[first : first + crop] = np.arange(crop, dtype=np.int64) * out // crop * stride
+        reached = np.arange(max(min(crop, _COORDINATES - first), 0), dtype=np.int64)
+        table[first : first + len(reached)] = reached * out // crop * stride
         tables.append(table)
     kept = {"both": (True, True), "off": (True, False), "on": (False, True)}[polarity]
     plane = geometry.height_out * geometry.width_out
-    # What is lost is lost first.
+    # By polarity (bit 0), marked as filtered (bit 8), marked as dropped (bit 9); what is lost is lost first.
     p_table = np.full(_MARK_BITS + _POLARITY_BIT + 1, _CROPPED, np.int32)
     p_table[:2] = [channel * plane if keep else _CROPPED for channel, keep in enumerate(kept)]
     p_table[MARK_DROPPED >> 32 :] = _OUTSIDE

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes vector instructions in LLVM's portable form, for the intrinsics of this library."""
+"""Writes vector instructions in LLVM's portable form, for the intrinsics of this library.
+
+Numba's cache of compiled loops watches the file of a loop only: after a change here or to an intrinsic, touch the
+files of the loops that use it.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,6 @@ from numba.core import cgutils
 __all__ = ["I32", "I64", "Vectors", "array_data"]
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
-
-
 _CACHE_LINE = 64
 
 
@@ -25,6 +27,7 @@ class Vectors:
         self._lanes = lanes
 
     def type(self, element: ir.IntType) -> ir.VectorType:
+        """Return the type of vectors of these elements."""
         return ir.VectorType(element, self._lanes)
 
     def same(self, value: int, element: ir.IntType) -> ir.Constant:
@@ -52,13 +55,12 @@ class Vectors:
         """
         builder = self._builder
         byte = ir.IntType(8).as_pointer()
-        name = "llvm.prefetch.p0"
-        fetch = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32]), name
-        )
+        kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         start = builder.bitcast(builder.gep(pointer, [index]), byte)
         for line in range(lines):
             place = builder.gep(start, [ir.Constant(I64, _CACHE_LINE * line)])
+            # To read, to keep, data.
             builder.call(fetch, [place, *(ir.Constant(I32, value) for value in (0, 3, 1))])
 
     def store(self, pointer: Any, vector: Any) -> None:
@@ -99,4 +101,5 @@ class Vectors:
 
 
 def array_data(context: Any, builder: Any, signature: Any, arguments: Any, number: int) -> Any:
+    """Return the address of the first element of an array that is an argument of an intrinsic."""
     return context.make_array(signature.args[number])(context, builder, arguments[number]).data

@@ -22,6 +22,8 @@ __all__ = ["COUNTS", "ERRORS", "BytesDecoder", "BytesEncoder", "WordDecoder"]
 # Slots of the int64 array in which a compiled loop counts.
 ERRORS, OUT_OF_AREA, BEFORE_TIME, TRIGGERS_BEFORE_TIME, PADDING, TIME_WRAPS, BACKWARDS, COUNTS = range(8)
 
+_COORDINATES = 1 << 16
+
 
 class BytesDecoder(ABC):
     """Turns bytes of one stream into events.
@@ -91,8 +93,9 @@ class WordDecoder(BytesDecoder):
     kernel: ClassVar[Callable[..., tuple[int, int, int]]]
 
     def __init__(self, width: int, height: int) -> None:
-        self._width = int(width)
-        self._height = int(height)
+        # No coordinate of an event reaches further, whatever a header says.
+        self._width = min(int(width), _COORDINATES)
+        self._height = min(int(height), _COORDINATES)
         self._state = np.array(self.initial_state, np.int64)
         self._counts = np.zeros(COUNTS, np.int64)
 

@@ -125,6 +125,14 @@ def test_vectors_that_leave_the_sensor_far_behind_never_come_back():
     assert decoder.counters.out_of_area == 9000 * 12 - 10
 
 
+@pytest.mark.parametrize("encoding", ["evt2", "evt3"])
+def test_a_sensor_of_any_size_takes_all_coordinates(encoding):
+    words, time = WORDS[encoding](np.random.default_rng(2), 500, 0.1)
+    words = np.concatenate([np.array(time, words.dtype), words])
+    expected = REFERENCE[encoding](words, 1 << 80, 1 << 80)[0]
+    assert PacketDecoder(encoding, 1 << 80, 1 << 80).decode(words.tobytes()).events.tolist() == expected
+
+
 def test_payloads_that_begin_anywhere_in_memory():
     words, time = evt3_words(np.random.default_rng(1), 400, 0.0)
     payload = np.array(time, "<u2").tobytes() + words.tobytes()
@@ -279,6 +287,15 @@ def test_late_events_among_ordinary_ones():
     (window,) = windower.push(EventBatch(events)) + windower.flush()
     assert (window.start_ns, window.events_in, window.active) == (5000, 990, 4)
     assert windower.counters.dropped_outside["late"] == 10
+
+
+def test_a_sensor_beyond_all_coordinates_costs_no_more_memory():
+    sensor = (1 << 40, 1 << 36)
+    events = np.zeros(100, EVENT_DTYPE)
+    events["x"], events["y"] = np.arange(100), 65535
+    windower = Windower(1000, 2, Geometry.fit(*sensor, 4, 4, crop=(50, 65000, 1 << 39, 1 << 35)), *sensor)
+    (window,) = windower.push(EventBatch(events)) + windower.flush()
+    assert (window.events_binned, window.events_filtered, window.active) == (50, 50, 1)
 
 
 @pytest.mark.parametrize(("pixels", "cells"), [(720, 128), (480, 128), (260, 128), (320, 64), (128, 32), (34, 34)])
