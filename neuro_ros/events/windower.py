@@ -32,7 +32,7 @@ import numpy.typing as npt
 from neuro_ros.errors import NeuroRosError
 from neuro_ros.events._binning import SPARE_BYTES, bin_events, make_grid, make_tables, take_bitmap
 from neuro_ros.events.geometry import Geometry, check_tensor_size
-from neuro_ros.events.types import EventBatch, as_events, as_words
+from neuro_ros.events.types import EVENT_DTYPE, EventBatch, as_events, as_words
 
 __all__ = [
     "CHANNELS",
@@ -266,11 +266,15 @@ class Windower:
         """Do as `push`, one window at a time, so that memory stays bounded whatever the times in the batch."""
         if not batch.complete:
             self.mark_incomplete()
-        events = as_words(as_events(batch.events))
+        given = batch.events
+        # As a rule nothing is to be done, and asking NumPy to find that out takes longer.
+        if given.dtype is not EVENT_DTYPE or not given.flags.c_contiguous:
+            given = as_events(given)
+        events = as_words(given)
         self.counters.events_in += len(events)
         index = 0
         while index < len(events):
-            time_ns = int(events[index, 0])
+            time_ns: int = events.item(index, 0)
             if not -_TIME_LIMIT_NS <= time_ns < _TIME_LIMIT_NS:
                 self.counters.dropped_outside["bad_time"] = self.counters.dropped_outside.get("bad_time", 0) + 1
                 index += 1
