@@ -2,7 +2,8 @@
 #
 #   make demo                      the whole graph on the gesture simulator, or RECORDING=path
 #   make test, make test-long      the tests with reduced and with full counts; ARGS='-k lava' goes to pytest
-#   make bench, make lint, make clean
+#   make bench                     speed beside the peers of scripts/pins/peers.txt; ARGS=events takes one area
+#   make lint, make clean
 #
 # Each does the set-up it needs. ROS_DISTRO=kilted takes the other distribution, PYTHON=python3.12 another interpreter.
 
@@ -30,7 +31,7 @@ test-long: setup
 	@scripts/with-env python -m pytest --long $(ARGS)
 
 bench: setup
-	@scripts/with-env neuro_ros bench $(ARGS)
+	@scripts/with-env scripts/bench $(ARGS)
 
 lint: setup
 	@scripts/with-env ruff check .

@@ -31,10 +31,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from neuro_ros.events._binning import _OUTSIDE, make_tables
+from neuro_ros.events._binning import MARK_BITS, OUTSIDE, POLARITY_BIT, make_tables
 from neuro_ros.events.geometry import Geometry, check_tensor_size
 from neuro_ros.events.tensor import count_active
-from neuro_ros.events.types import MARK_DROPPED, MARK_FILTERED, EventBatch, as_events, as_words
+from neuro_ros.events.types import EventBatch, as_events, as_words
 from neuro_ros.events.windower import (
     CHANNELS,
     LATE_POLICIES,
@@ -54,9 +54,8 @@ _LONGEST_NS = 3_600_000_000_000
 _MAX_EMPTY_WINDOWS = 10_000
 # Without a length of a window to derive it from; two windows of the default length.
 _TOLERANCE_NS = 100_000_000
-# As in windower.py: times beyond are damage; where the loop looks for marks.
+# As in windower.py: times beyond are damage.
 _TIME_LIMIT_NS = 1 << 62
-_MARKS = (MARK_FILTERED | MARK_DROPPED) >> 39
 
 # Slots of the kernel's counts. KNOWN: up to where the stream is known; NEWEST: latest time in the open window.
 _BINNED, _FILTERED, _DROPPED, _LATE, _KNOWN, _NEWEST, _SLOTS = range(7)
@@ -65,11 +64,9 @@ _BINNED, _FILTERED, _DROPPED, _LATE, _KNOWN, _NEWEST, _SLOTS = range(7)
 @numba.njit(cache=True, nogil=True)
 @no_type_check
 def _collect(
-    events, begin, floor_ns, earliest_ns, until_ns, gap_ns, x_table, y_table, p_table, marks, times, places, counts
+    events, begin, floor_ns, earliest_ns, until_ns, gap_ns, x_table, y_table, p_table, looked_up, times, places, counts
 ):
     """Take events into the open window until it is full or one lies beyond it; return the place of the next."""
-    width = len(x_table) - 1
-    height = len(y_table) - 1
     binned = counts[_BINNED]
     filtered = np.int64(0)
     dropped = np.int64(0)
@@ -88,18 +85,16 @@ def _collect(
             continue
         newest_ns = max(newest_ns, time_ns)
         word = events[np.uintp(index - 1), 1]
-        x = min(word & 0xFFFF, width)
-        y = min((word >> 16) & 0xFFFF, height)
         place = (
-            np.int64(x_table[np.uintp(x)])
-            + np.int64(y_table[np.uintp(y)])
-            + np.int64(p_table[np.uintp(((word >> 32) & 1) | ((word >> 39) & marks))])
+            np.int64(x_table[np.uintp(word & 0xFFFF)])
+            + np.int64(y_table[np.uintp((word >> 16) & 0xFFFF)])
+            + np.int64(p_table[np.uintp((word >> 32) & looked_up)])
         )
         if place >= 0:
             times[np.uintp(binned)] = time_ns
             places[np.uintp(binned)] = place
             binned += 1
-        elif place < _OUTSIDE // 2:
+        elif place < OUTSIDE // 2:
             dropped += 1
         else:
             filtered += 1
@@ -262,7 +257,7 @@ class CountWindower:
             self.mark_incomplete()
         events = as_words(as_events(batch.events))
         self.counters.events_in += len(events)
-        marks = _MARKS if batch.marked else 0
+        looked_up = POLARITY_BIT | MARK_BITS if batch.marked else POLARITY_BIT
         index = 0
         while index < len(events):
             time_ns = int(events[index, 0])
@@ -280,7 +275,7 @@ class CountWindower:
                 self.counters.resets += 1
                 self._open_at(time_ns)
                 continue
-            index = self._fill(events, index, marks)
+            index = self._fill(events, index, looked_up)
             if self._counts[_BINNED] == self.count:
                 yield self._close(self._end_of_events())
                 self._floor_ns = max(self._floor_ns, int(self._counts[_NEWEST]))
@@ -348,7 +343,7 @@ class CountWindower:
         grid_ns = start_ns if self.length_ns is None else start_ns // self._slot_ns * self._slot_ns
         self._until_ns = grid_ns + self._slot_ns
 
-    def _fill(self, events: npt.NDArray[np.int64], index: int, marks: int) -> int:
+    def _fill(self, events: npt.NDArray[np.int64], index: int, looked_up: int) -> int:
         counts = self._counts
         if not self._offered():
             counts[_NEWEST] = -_TIME_LIMIT_NS
@@ -361,7 +356,7 @@ class CountWindower:
             self._until_ns,
             self._max_gap_ns if self.length_ns is None else np.iinfo(np.int64).max,
             *self._tables,
-            marks,
+            looked_up,
             self._times,
             self._places,
             counts,

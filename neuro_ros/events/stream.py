@@ -20,7 +20,7 @@ from neuro_ros.events.types import EVENT_DTYPE, TRIGGER_DTYPE, DecodeCounters, E
 __all__ = ["CHUNK_BYTES", "BackwardsCounter", "PacketDecoder", "decode_stream"]
 
 #: Bytes read at a time: large enough to make a call cheap, small enough to stay in a core's cache.
-CHUNK_BYTES = 1 << 17
+CHUNK_BYTES = 1 << 18
 
 # A batch smaller than this is cut from a larger one, so that the largest burst of any decoder fits.
 _SMALLEST_BUFFER = 256
@@ -81,6 +81,8 @@ def decode_stream(
         raise ValueError(f"max_events is {max_events}, it must be at least 1")
     buffer = np.empty(CHUNK_BYTES, np.uint8)
     view = buffer.data
+    data = buffer.view()
+    data.setflags(write=False)  # one kind of array, for which the loops are compiled once
     events = np.empty(max(max_events, _SMALLEST_BUFFER), EVENT_DTYPE)
     triggers = np.empty(_TRIGGER_ROOM, TRIGGER_DTYPE)
     event_words, trigger_words = as_words(events), as_words(triggers)
@@ -102,10 +104,10 @@ def decode_stream(
         offset = 0
         while offset < usable:
             used, new_events, new_triggers = decoder.decode(
-                buffer[offset:usable], event_words[event_count:], trigger_words[trigger_count:]
+                data[offset:usable], event_words[event_count:], trigger_words[trigger_count:]
             )
-            # Now, while they are still in the core's cache.
-            counters.non_monotonic += backwards.count(event_words[event_count : event_count + new_events])
+            if not decoder.counts_backwards:  # now, while they are still in the core's cache
+                counters.non_monotonic += backwards.count(event_words[event_count : event_count + new_events])
             offset += used
             event_count += new_events
             trigger_count += new_triggers
@@ -153,6 +155,7 @@ class PacketDecoder:
         self.counters = DecodeCounters()
         self._events = np.empty(1 << 14, EVENT_DTYPE)
         self._triggers = np.empty(64, TRIGGER_DTYPE)
+        self._event_words, self._trigger_words = as_words(self._events), as_words(self._triggers)
         self.reset()
 
     def reset(self) -> None:
@@ -211,6 +214,7 @@ class PacketDecoder:
             Its arrays are reused by the next call.
         """
         data = np.frombuffer(payload, np.uint8)
+        data.setflags(write=False)  # one kind of array, for which the loops are compiled once
         word_bytes = self._decoder.word_bytes
         usable = len(data) - len(data) % word_bytes
         self.counters.errors += usable != len(data)
@@ -219,8 +223,8 @@ class PacketDecoder:
         while offset < usable:
             used, new_events, new_triggers = self._decoder.decode(
                 data[offset:usable],
-                as_words(self._events)[event_count:],
-                as_words(self._triggers)[trigger_count:],
+                self._event_words[event_count:],
+                self._trigger_words[trigger_count:],
                 time_base_ns,
             )
             offset += used
@@ -231,8 +235,10 @@ class PacketDecoder:
                     self._events = np.resize(self._events, 2 * len(self._events))
                 if len(self._triggers) - trigger_count < 1:
                     self._triggers = np.resize(self._triggers, 2 * len(self._triggers))
+                self._event_words, self._trigger_words = as_words(self._events), as_words(self._triggers)
         self._decoder.add_counts(self.counters)
         events = self._events[:event_count]
-        self.counters.non_monotonic += self._backwards.count(as_words(events))
+        if not self._decoder.counts_backwards:
+            self.counters.non_monotonic += self._backwards.count(as_words(events))
         lost, self._lost = self._lost, 0
         return EventBatch(events, self._triggers[:trigger_count], complete=lost == 0, lost_packets=lost)

@@ -30,10 +30,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.errors import NeuroRosError
-from neuro_ros.events._binning import BINNED, DROPPED, FILTERED, LAST_NS, LATE, SLOTS, bin_events, make_tables
+from neuro_ros.events._binning import SPARE_BYTES, bin_events, make_grid, make_tables, take_bitmap
 from neuro_ros.events.geometry import Geometry, check_tensor_size
-from neuro_ros.events.tensor import count_active
-from neuro_ros.events.types import MARK_DROPPED, MARK_FILTERED, EventBatch, as_events, as_words
+from neuro_ros.events.types import EVENT_DTYPE, EventBatch, as_events, as_words
 
 __all__ = [
     "CHANNELS",
@@ -57,8 +56,6 @@ MAX_GAP_NS = 5_000_000_000
 _MAX_EMPTY_WINDOWS = 10_000
 # Times beyond +-146 years are damage, and would overflow the arithmetic of the loop.
 _TIME_LIMIT_NS = 1 << 62
-# Where the loop looks for marks: bits 40 and 41 of a word, shifted by 39.
-_MARKS = (MARK_FILTERED | MARK_DROPPED) >> 39
 
 
 class WindowError(NeuroRosError):
@@ -213,12 +210,15 @@ class Windower:
         self._reset_on_late = late_policy == "reset"
         self._tolerance_ns = 2 * self.length_ns if late_tolerance_ns is None else int(late_tolerance_ns)
         self._max_gap_ns = min(int(max_gap_ns), _MAX_EMPTY_WINDOWS * self.length_ns)
-        self._bitmap = np.zeros(check_tensor_size(bins, CHANNELS, geometry.height_out, geometry.width_out), np.uint8)
-        self._empty = np.zeros_like(self._bitmap)
+        self._bitmap_bytes = check_tensor_size(bins, CHANNELS, geometry.height_out, geometry.width_out)
+        self._bitmap = np.zeros((self._bitmap_bytes + 7) // 8 * 8 + SPARE_BYTES, np.uint8)
+        self._bitmap_words = self._bitmap[:-SPARE_BYTES].view(np.uint64)
+        self._empty = np.zeros(self._bitmap_bytes, np.uint8)
         self._empty.setflags(write=False)
         self._plane_cells = geometry.height_out * geometry.width_out * CHANNELS
         self._tables = make_tables(geometry, sensor_width, sensor_height, polarity)
-        self._counts = np.zeros(SLOTS, np.int64)
+        self._grid = make_grid(geometry, sensor_width, sensor_height, polarity)
+        self._binned = self._filtered = self._dropped = self._last_ns = 0
         self.reset()
 
     @property
@@ -233,16 +233,15 @@ class Windower:
 
     def reset(self) -> None:
         """Forget the open window and the grid; its events count as dropped (``reset``)."""
-        counts = self._counts
-        forgotten = int(counts[BINNED] + counts[FILTERED] + counts[DROPPED])
+        forgotten = self._binned + self._filtered + self._dropped
         if forgotten:
             totals = self.counters
-            totals.events_binned -= int(counts[BINNED])
-            totals.events_filtered -= int(counts[FILTERED])
-            totals.events_dropped -= int(counts[DROPPED])
+            totals.events_binned -= self._binned
+            totals.events_filtered -= self._filtered
+            totals.events_dropped -= self._dropped
             totals.dropped_outside["reset"] = totals.dropped_outside.get("reset", 0) + forgotten
-        counts[:] = 0
-        self._bitmap[:] = 0
+            self._bitmap_words[:] = 0
+        self._binned = self._filtered = self._dropped = 0
         self._number: int | None = None
         self._known_until_ns = 0
         self._complete = True
@@ -267,11 +266,15 @@ class Windower:
         """Do as `push`, one window at a time, so that memory stays bounded whatever the times in the batch."""
         if not batch.complete:
             self.mark_incomplete()
-        events = as_words(as_events(batch.events))
+        given = batch.events
+        # As a rule nothing is to be done, and asking NumPy to find that out takes longer.
+        if given.dtype is not EVENT_DTYPE or not given.flags.c_contiguous:
+            given = as_events(given)
+        events = as_words(given)
         self.counters.events_in += len(events)
         index = 0
         while index < len(events):
-            time_ns = int(events[index, 0])
+            time_ns: int = events.item(index, 0)
             if not -_TIME_LIMIT_NS <= time_ns < _TIME_LIMIT_NS:
                 self.counters.dropped_outside["bad_time"] = self.counters.dropped_outside.get("bad_time", 0) + 1
                 index += 1
@@ -287,7 +290,7 @@ class Windower:
                 self.counters.resets += 1
                 self._open_at(time_ns)
                 continue
-            index = self._fill(events, index, start_ns, _MARKS if batch.marked else 0)
+            index = self._fill(events, index, start_ns, batch.marked)
 
     def advance(self, time_ns: int) -> list[SpikeWindow]:
         """Say that all events before `time_ns` have been given, and return the windows that end by then.
@@ -325,13 +328,11 @@ class Windower:
     def _open_at(self, time_ns: int) -> None:
         self._number = time_ns // self.length_ns
         self._known_until_ns = time_ns
-        self._counts[LAST_NS] = time_ns
+        self._last_ns = time_ns
 
-    def _fill(self, events: npt.NDArray[np.int64], index: int, start_ns: int, marks: int) -> int:
-        counts = self._counts
-        before = counts.copy()
+    def _fill(self, events: npt.NDArray[np.int64], index: int, start_ns: int, marked: bool) -> int:
         earliest_ns = start_ns - self._tolerance_ns if self._reset_on_late else -_TIME_LIMIT_NS
-        index = bin_events(
+        index, binned, filtered, dropped, late, self._last_ns = bin_events(
             events,
             index,
             start_ns,
@@ -339,22 +340,25 @@ class Windower:
             earliest_ns,
             self.bins,
             *self._tables,
+            *self._grid,
             self._plane_cells,
-            marks,
+            marked,
+            self._last_ns,
             self._bitmap,
-            counts,
         )
-        change = counts - before
+        self._binned += binned
+        self._filtered += filtered
+        self._dropped += dropped
         totals = self.counters
-        totals.events_binned += int(change[BINNED])
-        totals.events_filtered += int(change[FILTERED])
-        totals.events_dropped += int(change[DROPPED])
-        totals.dropped_outside["late"] += int(change[LATE])
-        self._known_until_ns = max(self._known_until_ns, int(counts[LAST_NS]) + 1)
-        if change[BINNED] + change[FILTERED] + change[DROPPED] and self._loss_pending:
+        totals.events_binned += binned
+        totals.events_filtered += filtered
+        totals.events_dropped += dropped
+        totals.dropped_outside["late"] += late
+        self._known_until_ns = max(self._known_until_ns, self._last_ns + 1)
+        if binned + filtered + dropped and self._loss_pending:
             self._complete = False
             self._loss_pending = False
-        return int(index)
+        return index
 
     def _move_to(self, time_ns: int) -> Iterator[SpikeWindow]:
         """Close windows until the one of `time_ns` is open."""
@@ -380,20 +384,18 @@ class Windower:
         self.reset()
 
     def _close_if_begun(self) -> Iterator[SpikeWindow]:
-        counts = self._counts
-        if self._number is not None and counts[BINNED] + counts[FILTERED] + counts[DROPPED] > 0:
+        if self._number is not None and self._binned + self._filtered + self._dropped > 0:
             yield self._close()
 
     def _close(self) -> SpikeWindow:
         """Make the open window; the caller opens the next one."""
-        counts = self._counts
-        binned, filtered, dropped = (int(counts[slot]) for slot in (BINNED, FILTERED, DROPPED))
-        counts[BINNED] = counts[FILTERED] = counts[DROPPED] = 0
+        binned, filtered, dropped = self._binned, self._filtered, self._dropped
+        self._binned = self._filtered = self._dropped = 0
         if binned:
-            bitmap = self._bitmap.copy()
+            words = np.empty_like(self._bitmap_words)
+            active = take_bitmap(self._bitmap_words, words)
+            bitmap = words.view(np.uint8)[: self._bitmap_bytes]
             bitmap.setflags(write=False)
-            active = count_active(bitmap)
-            self._bitmap[:] = 0
         else:
             bitmap, active = self._empty, 0
         start_ns = self._number * self.length_ns  # type: ignore[operator]

@@ -59,19 +59,25 @@ class Benchmark:
 
 
 class Missing:
-    """Imports peers, and remembers the ones that are not installed."""
+    """Imports peers, and remembers the ones that are not installed and those that were not comparable."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.left_out: list[str] = []
 
     def try_import(self, name: str) -> ModuleType | None:
         """Return the module, or None after noting that it is missing."""
         try:
             return importlib.import_module(name)
         except ImportError:
-            if name not in self.names:
-                self.names.append(name)
+            package = name.partition(".")[0]
+            if package not in self.names:
+                self.names.append(package)
             return None
+
+    def leave_out(self, peer: str) -> None:
+        """Note a peer that does not do the same work, with what it did."""
+        self.left_out.append(peer)
 
 
 def paired_median_s(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:

@@ -19,7 +19,7 @@ __all__ = ["SUMMARY", "add_arguments", "main"]
 
 SUMMARY = "measure speed beside the peers that are installed"
 
-_NAMED = ("numpy", "numba", "torch", "lava-nc", "dv-processing", "expelliarmus", "faery", "tonic", "spikingjelly")
+_NAMED = ("numpy", "numba", "torch", "lava-nc", "dv-processing", "expelliarmus", "faery", "aedat", "tonic")
 
 
 def _areas() -> list[str]:
@@ -50,13 +50,23 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def _figure(value: float) -> str:
+    """Write three digits that count, and never an exponent."""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:.{digits}f}"
+
+
 def _table(area: str, rows: list[Benchmark]) -> str:
-    lines = [area]
+    """Write a row for ours and one a peer, the best peer first, with how many times better than it we are."""
+    names = [row.name for row in rows] + [f"  {peer}" for row in rows for peer in row.peers]
+    width = max((len(name) for name in names), default=0)
+    lines = [f"{area}{'':{max(width + 2 - len(area), 1)}}{'figure':>8} {'':5}   ours is better by"]
     for row in rows:
-        ratio = "" if row.times_best_peer is None else f"  {row.times_best_peer:5.1f} x the best peer"
-        lines.append(f"  {row.name:<48} {row.ours:10.3g} {row.unit}{ratio}")
-        lines += [f"      {name:<44} {value:10.3g} {row.unit}" for name, value in row.peers.items()]
-    return "\n".join(lines)
+        lines.append(f"  {row.name:<{width}}{_figure(row.ours):>8} {row.unit:<5}")
+        for peer, value in sorted(row.peers.items(), key=lambda item: item[1], reverse=row.higher_is_better):
+            times = row.ours / value if row.higher_is_better else value / row.ours
+            lines.append(f"    {peer:<{width - 2}}{_figure(value):>8} {row.unit:<5}{_figure(times):>8} x")
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -70,9 +80,18 @@ def main(args: argparse.Namespace) -> int:
             sys.stderr.write(f"{area}: {row.name}\n")
             measured[area].append(row)
     machine = f"{_processor()}, {platform.system()} {platform.machine()}"
-    text = "\n".join(_table(area, rows) for area, rows in measured.items()) + f"\n{machine}"
+    text = "\n\n".join(_table(area, rows) for area, rows in measured.items()) + f"\n\n{machine}"
     if missing.names:
         text += "\nnot installed, so not compared: " + ", ".join(missing.names)
+    if missing.left_out:
+        text += "\nother work done, so not compared: " + "; ".join(missing.left_out)
     rows = [{"area": area, **row.as_dict()} for area, group in measured.items() for row in group]
-    emit(args, {"benchmarks": rows, "machine": machine, "versions": _versions(), "missing": missing.names}, text)
+    result = {
+        "benchmarks": rows,
+        "machine": machine,
+        "versions": _versions(),
+        "missing": missing.names,
+        "left_out": missing.left_out,
+    }
+    emit(args, result, text)
     return 0

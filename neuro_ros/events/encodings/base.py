@@ -28,7 +28,9 @@ __all__ = [
 ]
 
 # Slots of the int64 array in which a compiled loop counts.
-ERRORS, OUT_OF_AREA, BEFORE_TIME, TRIGGERS_BEFORE_TIME, PADDING, TIME_WRAPS, COUNTS = range(7)
+ERRORS, OUT_OF_AREA, BEFORE_TIME, TRIGGERS_BEFORE_TIME, PADDING, TIME_WRAPS, BACKWARDS, COUNTS = range(8)
+
+_COORDINATES = 1 << 16
 
 # A packet's base beyond this (the year 2116, were it a host time) is damage; below it no sum leaves 64 bits.
 _MAX_TIME_BASE_NS = 1 << 62
@@ -43,10 +45,13 @@ class BytesDecoder(ABC):
         Data is taken in multiples of this.
     burst : int
         The most events that one word can make; a caller leaves that much room.
+    counts_backwards : bool
+        Counts the events whose time steps back by itself; otherwise the caller does.
     """
 
     word_bytes: ClassVar[int]
     burst: ClassVar[int] = 1
+    counts_backwards: ClassVar[bool] = False
 
     @abstractmethod
     def decode(
@@ -131,8 +136,9 @@ class WordDecoder(BytesDecoder):
     kernel: ClassVar[Callable[..., tuple[int, int, int]]]
 
     def __init__(self, width: int, height: int) -> None:
-        self._width = int(width)
-        self._height = int(height)
+        # No coordinate of an event reaches further, whatever a header says.
+        self._width = min(int(width), _COORDINATES)
+        self._height = min(int(height), _COORDINATES)
         self._state = np.array(self.initial_state, np.int64)
         self._counts = np.zeros(COUNTS, np.int64)
 
@@ -194,14 +200,17 @@ class WordDecoder(BytesDecoder):
 
     def add_counts(self, counters: DecodeCounters) -> None:
         """Move what was counted since the last call into `counters`."""
-        counts = self._counts
-        counters.errors += int(counts[ERRORS])
-        counters.out_of_area += int(counts[OUT_OF_AREA])
-        counters.dropped_before_time += int(counts[BEFORE_TIME])
-        counters.triggers_dropped += int(counts[TRIGGERS_BEFORE_TIME])
-        counters.padding += int(counts[PADDING])
-        counters.time_wraps += int(counts[TIME_WRAPS])
-        counts[:] = 0
+        counts = self._counts.tolist()
+        if not any(counts):  # as a rule, and asked for each packet
+            return
+        counters.errors += counts[ERRORS]
+        counters.out_of_area += counts[OUT_OF_AREA]
+        counters.dropped_before_time += counts[BEFORE_TIME]
+        counters.triggers_dropped += counts[TRIGGERS_BEFORE_TIME]
+        counters.padding += counts[PADDING]
+        counters.time_wraps += counts[TIME_WRAPS]
+        counters.non_monotonic += counts[BACKWARDS]
+        self._counts[:] = 0
 
 
 class PacketWordDecoder(WordDecoder):

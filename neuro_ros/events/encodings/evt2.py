@@ -20,8 +20,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from neuro_ros.events.encodings._blocks import EVENTS, convert_evt2
 from neuro_ros.events.encodings._skipping import follow_time
 from neuro_ros.events.encodings.base import (
+    BACKWARDS,
     BEFORE_TIME,
     ERRORS,
     OUT_OF_AREA,
@@ -35,7 +37,7 @@ from neuro_ros.events.types import as_events, as_words
 
 __all__ = ["Evt2Decoder", "Evt2Encoder"]
 
-_HAVE_TIME, _HIGH = range(2)
+_HAVE_TIME, _HIGH, _PREVIOUS_NS = range(3)
 _HIGH_RANGE = 1 << 28
 _HIGH_UNIT_NS = (1 << 6) * 1000
 
@@ -49,26 +51,51 @@ def _decode(words, state, counts, width, height, events, triggers):
     x_limit = width if have_time != 0 else 0
     event_count = 0
     trigger_count = 0
+    previous_ns = state[_PREVIOUS_NS]
+    backwards = 0
+    # Whether the word before is an event that was delivered, under the same upper time bits.
+    follows = False
     # Events that miss are not counted one by one: they are the words that are neither delivered nor something else.
     others = 0
     missed_before = 0
     # A word makes one event at most, so there is room for those of this many words.
     used = min(len(words), len(events))
-    for index in range(used):
+    index = 0
+    while index < used:
+        # Blocks, up to the first word that is not just one more event; that one and what is left go one by one.
+        while follows and index + EVENTS <= used and event_count + EVENTS <= len(events):
+            good = convert_evt2(words, index, high_ns, x_limit, height, events, event_count)
+            if good < EVENTS:
+                index += good
+                event_count += good
+                break
+            # By constants, so that the next block need not wait for this one.
+            index += EVENTS
+            event_count += EVENTS
+        if follows:
+            previous_ns = events[event_count - 1, 0]
+        if index == used:
+            break
         word = np.int64(words[np.uintp(index)])
+        index += 1
         code = word >> 28
         if code <= 1:
             x = (word >> 11) & 0x7FF
             y = word & 0x7FF
-            events[np.uintp(event_count), 0] = high_ns + ((word >> 22) & 0x3F) * 1000
+            time_ns = high_ns + ((word >> 22) & 0x3F) * 1000
+            events[np.uintp(event_count), 0] = time_ns
             events[np.uintp(event_count), 1] = x | (y << 16) | (code << 32)
-            good = np.int64(x < x_limit) & np.int64(y < height)
-            event_count += good
+            follows = x < x_limit and y < height
+            if follows:
+                event_count += 1
+                backwards += time_ns < previous_ns
+                previous_ns = time_ns
             continue
+        follows = False
         if code == 8:
             payload = word & (_HIGH_RANGE - 1)
             if have_time == 0:
-                missed_before = index - others
+                missed_before = index - 1 - others
                 counts[BEFORE_TIME] += missed_before
                 have_time = 1
                 x_limit = width
@@ -83,7 +110,7 @@ def _decode(words, state, counts, width, height, events, triggers):
             high_ns = high * _HIGH_UNIT_NS
         elif code == 0xA:
             if trigger_count == len(triggers):
-                used = index
+                used = index - 1
                 break
             if have_time != 0:
                 triggers[trigger_count, 0] = high_ns + ((word >> 22) & 0x3F) * 1000
@@ -99,6 +126,8 @@ def _decode(words, state, counts, width, height, events, triggers):
         counts[OUT_OF_AREA] += missed
     else:
         counts[BEFORE_TIME] += missed
+    counts[BACKWARDS] += backwards
+    state[_PREVIOUS_NS] = previous_ns
     state[_HAVE_TIME] = have_time
     state[_HIGH] = high
     return used, event_count, trigger_count
@@ -115,7 +144,8 @@ class Evt2Decoder(WordDecoder):
 
     word_bytes = 4
     word_dtype = np.dtype("<u4")
-    initial_state = (0, -1)
+    initial_state = (0, -1, np.iinfo(np.int64).min)
+    counts_backwards = True
     synchronised_slots = (_HAVE_TIME,)
     kernel = staticmethod(_decode)
 

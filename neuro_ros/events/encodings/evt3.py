@@ -23,9 +23,11 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from neuro_ros.events._bits import count_ones, trailing_zeros
+from neuro_ros.events._bits import count_ones
+from neuro_ros.events.encodings._blocks import EVENTS, WORDS, convert_columns, count_plain_evt3, write_vector
 from neuro_ros.events.encodings._skipping import follow_evt3
 from neuro_ros.events.encodings.base import (
+    BACKWARDS,
     BEFORE_TIME,
     ERRORS,
     OUT_OF_AREA,
@@ -39,14 +41,157 @@ from neuro_ros.events.types import RecordingError, as_events, as_words
 
 __all__ = ["Evt3Decoder", "Evt3Encoder"]
 
-_HAVE_TIME, _HIGH, _TIME_NS, _Y, _BASE, _POLARITY = range(6)
+# The state that rows, columns, vectors and lower time bits change is one 64-bit number of four lanes:
+#
+#   bits 15-0   the last column or vector, as it is
+#   bits 27-16  row; polarity of the vectors in bit 27
+#   bits 43-32  lower time bits
+#   bits 63-48  where the next vector begins
+#
+# A word times _SPREAD stands in every lane, and a table by the word's code says which bits of it the state takes over.
+# So all these words are treated alike, without a branch: they follow each other in no pattern that a branch predictor
+# could learn. After a word that makes events, the state is all that there is to know of them: a record.
+_HAVE_TIME, _HIGH, _LANES, _PREVIOUS_NS = range(4)
+_SPREAD = np.uint64(0x0001_0001_0001_0001)
+_ROW_SHIFT, _POLARITY_SHIFT, _LOW_SHIFT, _BASE_SHIFT = 16, 27, 32, 48
+_ROW_BITS = 0x7FF << _ROW_SHIFT
+_LOW_BITS = 0xFFF << _LOW_SHIFT
+
+
+def _by_code(entries: dict[int, int]) -> npt.NDArray[np.uint64]:
+    table = np.zeros(16, np.uint64)
+    for code, entry in entries.items():
+        table[code] = entry
+    return table
+
+
+_TAKEN = _by_code(
+    {0: _ROW_BITS, 2: 0xFFFF, 3: 0x7FF << _BASE_SHIFT | 1 << _POLARITY_SHIFT, 4: 0xFFFF, 5: 0xFFFF, 6: _LOW_BITS}
+)
+# A new base also clears what steps have carried beyond its eleven bits.
+_KEPT = ~(_TAKEN | _by_code({3: 0xFFFF << _BASE_SHIFT}))
+_STEP = _by_code({4: 12 << _BASE_SHIFT, 5: 8 << _BASE_SHIFT})
+_IS_RECORD = _by_code({2: 1, 4: 1, 5: 1}).astype(np.int64)
+_X_SHIFT = _by_code({2: 0, 4: _BASE_SHIFT, 5: _BASE_SHIFT}).astype(np.int64)
+_X_BITS = _by_code({2: 0x7FF, 4: 0xFFFF, 5: 0xFFFF}).astype(np.int64)
+_P_SHIFT = _by_code({2: 11, 4: _POLARITY_SHIFT, 5: _POLARITY_SHIFT}).astype(np.int64)
+_MASK_BITS = _by_code({4: 0xFFF, 5: 0xFF}).astype(np.int64)
+_ONE = _by_code({2: 1}).astype(np.int64)
+# Columns of a vector: the places of up to twelve ones in 4 bits each, and how many they are from bit 48 on.
+_COLUMNS = np.array(
+    [
+        sum(column << (4 * place) for place, column in enumerate(columns)) | len(columns) << 48
+        for columns in ([column for column in range(12) if mask >> column & 1] for mask in range(1 << 12))
+    ],
+    np.int64,
+)
+
 _HIGH_RANGE = 1 << 12
 _HIGH_UNIT_NS = (1 << 12) * 1000
 _PADDING_WORD = 0x9999
-_FREQUENT_CODES = (1 << 0) | (1 << 2) | (1 << 6)
 _MAX_COORDINATE = 2047
-# Beyond any sensor, see MAX_SIDE_PX.
-_UNKNOWN_COORDINATE = 65535
+# A row and a base of vectors beyond any sensor that the format can tell of.
+_UNKNOWN_LANES = _ROW_BITS | (_MAX_COORDINATE + 1) << _BASE_SHIFT
+_VECTOR = 12
+# Words that are turned into records at a time; these stay in the innermost cache, and the base below 2^16.
+_RUN = 512
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _end_of_run(words, begin, limit, high_word):
+    """Return the place of the first word that is more than a row, a column, a vector or lower time, or the limit."""
+    index = begin
+    while index + WORDS <= limit:
+        plain = count_plain_evt3(words, index, high_word)
+        if plain < WORDS:
+            return index + plain
+        index += WORDS
+    while index < limit:
+        word = np.int64(words[np.uintp(index)])
+        if word != high_word and (word >> 12 > 7 or word >> 12 == 1):
+            break
+        index += 1
+    return index
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _write_columns(records, record_count, high_ns, width, height, previous_ns, events, event_count):
+    """Make the events of records that are all of columns.
+
+    Returns the number of events, of those beyond the sensor and of those before their predecessor, and the last time.
+    """
+    missed = 0
+    backwards = 0
+    follows = False
+    index = 0
+    while index < record_count:
+        if follows:
+            while index + EVENTS <= record_count:
+                if convert_columns(records, index, high_ns, width, height, events, event_count) < EVENTS:
+                    break
+                # By constants, so that the next block need not wait for this one.
+                index += EVENTS
+                event_count += EVENTS
+            good = convert_columns(records, index, high_ns, width, height, events, event_count)
+            good = min(good, record_count - index)
+            index += good
+            event_count += good
+            previous_ns = events[event_count - 1, 0]
+            if index == record_count:
+                break
+        # The first one, and those that are beyond the sensor or step back.
+        record = np.int64(records[np.uintp(index)])
+        index += 1
+        x = record & 0x7FF
+        row = record & _ROW_BITS
+        follows = x < width and row < height << _ROW_SHIFT
+        if not follows:
+            missed += 1
+            continue
+        time_ns = high_ns + ((record >> _LOW_SHIFT) & 0xFFF) * 1000
+        events[np.uintp(event_count), 0] = time_ns
+        events[np.uintp(event_count), 1] = x | row | ((record & 0x800) << 21)
+        event_count += 1
+        backwards += time_ns < previous_ns
+        previous_ns = time_ns
+    return event_count, missed, backwards, previous_ns
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _write_vectors(records, record_count, high_ns, width, height, previous_ns, events, event_count):
+    """Do as `_write_columns` with records of columns and of vectors."""
+    missed = 0
+    backwards = 0
+    for index in range(record_count):
+        record = np.int64(records[np.uintp(index)])
+        code = (record >> 12) & 0xF
+        x = (record >> _X_SHIFT[code]) & _X_BITS[code]
+        polarity = (record >> _P_SHIFT[code]) & 1
+        mask = (record & _MASK_BITS[code]) | _ONE[code]
+        row = record & _ROW_BITS
+        x_limit = width if row < height << _ROW_SHIFT else 0
+        if x + _VECTOR > x_limit:
+            # As many columns as lie within the sensor.
+            allowed = np.int64(0xFFF) >> min(x + _VECTOR - x_limit, _VECTOR)
+            missed += np.int64(count_ones(np.uint64(mask & ~allowed)))
+            mask &= allowed
+        columns = _COLUMNS[np.uintp(mask)]
+        time_ns = high_ns + ((record >> _LOW_SHIFT) & 0xFFF) * 1000
+        tail = x | row | (polarity << 32)
+        # How many there are is hard to predict: mostly not more than eight.
+        write_vector(columns, time_ns, tail, events, event_count)
+        write_vector(columns >> 16, time_ns, tail, events, event_count + 4)
+        total = columns >> 48
+        if total > 8:
+            write_vector(columns >> 32, time_ns, tail, events, event_count + 8)
+        event_count += total
+        if total != 0:
+            backwards += time_ns < previous_ns
+            previous_ns = time_ns
+    return event_count, missed, backwards, previous_ns
 
 
 @numba.njit(cache=True, nogil=True)
@@ -54,73 +199,63 @@ _UNKNOWN_COORDINATE = 65535
 def _decode(words, state, counts, width, height, events, triggers):
     have_time = state[_HAVE_TIME]
     high = state[_HIGH]
-    time_ns = state[_TIME_NS]
-    y = state[_Y]
-    base = state[_BASE]
-    polarity = state[_POLARITY]
+    lanes = np.uint64(state[_LANES])
+    previous_ns = state[_PREVIOUS_NS]
     high_ns = high * _HIGH_UNIT_NS
-    y_bits = y << 16
-    # One comparison decides whether an event counts: before the first time, and in rows beyond the sensor, no x is
-    # small enough.
-    enabled_width = width if have_time != 0 else 0
-    x_limit = enabled_width if y < height else 0
-    event_room = len(events) - 12
-    trigger_room = len(triggers) - 1
+    records = np.empty(_RUN + EVENTS, np.uint64)
     event_count = 0
     trigger_count = 0
     missed = 0
-    used = len(words)
-    for index in range(len(words)):
-        if event_count > event_room or trigger_count > trigger_room:
-            used = index
+    index = 0
+    while index < len(words):
+        # Beyond the sensor it does not matter how far; so the lane never overflows.
+        if lanes >> np.uint64(_BASE_SHIFT) > _MAX_COORDINATE:
+            lanes = (lanes & np.uint64((1 << _BASE_SHIFT) - 1)) | np.uint64((_MAX_COORDINATE + 1) << _BASE_SHIFT)
+        room = (len(events) - event_count) // _VECTOR
+        if room == 0 or trigger_count == len(triggers):
+            break
+        high_word = 0x8000 | (high & (_HIGH_RANGE - 1)) if have_time != 0 else 0
+        end = _end_of_run(words, index, min(len(words), index + min(room, _RUN)), high_word)
+        record_count = 0
+        steps = np.uint64(0)
+        for place in range(index, end):
+            word = np.uint64(words[np.uintp(place)])
+            code = word >> np.uint64(12)
+            lanes = (lanes & _KEPT[code]) | (word * _SPREAD & _TAKEN[code])
+            records[np.uintp(record_count)] = lanes
+            record_count += _IS_RECORD[code]
+            lanes += _STEP[code]
+            steps |= _STEP[code]
+        # Before the first time no column is within the sensor.
+        enabled_width = width if have_time != 0 else 0
+        if steps == 0:
+            event_count, beyond, stepped_back, previous_ns = _write_columns(
+                records, record_count, high_ns, enabled_width, height, previous_ns, events, event_count
+            )
+        else:
+            event_count, beyond, stepped_back, previous_ns = _write_vectors(
+                records, record_count, high_ns, enabled_width, height, previous_ns, events, event_count
+            )
+        missed += beyond
+        counts[BACKWARDS] += stepped_back
+        index = end
+        if index == len(words):
             break
         word = np.int64(words[np.uintp(index)])
         code = word >> 12
         payload = word & 0xFFF
-        if (_FREQUENT_CODES >> code) & 1:
-            # Rows, columns and lower time bits follow each other in no pattern that a branch predictor could learn,
-            # so there are no branches here: all ones or all zeros select.
-            is_row = -np.int64(code == 0)
-            is_time = -np.int64(code == 6)
-            emits = np.int64(code == 2)
-            address = word & 0x7FF
-            y_bits ^= ((address << 16) ^ y_bits) & is_row
-            row_limit = enabled_width & -np.int64(address < height)
-            x_limit ^= (row_limit ^ x_limit) & is_row
-            time_ns ^= ((high_ns + payload * 1000) ^ time_ns) & is_time
-            events[np.uintp(event_count), 0] = time_ns
-            events[np.uintp(event_count), 1] = address | y_bits | ((word & 0x800) << 21)
-            good = emits & np.int64(address < x_limit)
-            event_count += good
-            missed += emits - good
-        elif code == 4 or code == 5:
-            mask = payload if code == 4 else payload & 0xFF
-            tail = (y_bits | (polarity << 32)) + base
-            # As many columns of the vector as lie within the sensor.
-            allowed = np.int64(0xFFF) >> min(max(base + 12 - x_limit, 0), 12)
-            missed += np.int64(count_ones(np.uint64(mask & ~allowed)))
-            mask &= allowed
-            while mask != 0:
-                events[np.uintp(event_count), 0] = time_ns
-                events[np.uintp(event_count), 1] = tail + trailing_zeros(mask)
-                event_count += 1
-                mask &= mask - 1
-            base += 12 if code == 4 else 8
-        elif code == 3:
-            base = word & 0x7FF
-            polarity = (word >> 11) & 1
-        elif code == 8:
+        if code < 8 and code != 1:
+            continue  # the run ended for want of room
+        index += 1
+        if code == 8:
             if have_time == 0:
                 counts[BEFORE_TIME] += missed
                 missed = 0
                 have_time = 1
-                enabled_width = width
-                x_limit = width if (y_bits >> 16) < height else 0
                 if high < 0:
                     high = payload
                 # Lower bits from before are another moment's.
-                high_ns = high * _HIGH_UNIT_NS
-                time_ns = high_ns
+                lanes &= ~np.uint64(_LOW_BITS)
             step = (payload - high) & (_HIGH_RANGE - 1)
             if step >= _HIGH_RANGE // 2 and high + step - _HIGH_RANGE >= 0:
                 step -= _HIGH_RANGE
@@ -128,12 +263,12 @@ def _decode(words, state, counts, width, height, events, triggers):
                 if step > 0 and (high & (_HIGH_RANGE - 1)) + step >= _HIGH_RANGE:
                     counts[TIME_WRAPS] += 1
                 high += step
-                high_ns = high * _HIGH_UNIT_NS
                 # The old lower bits belong to the old upper bits.
-                time_ns = high_ns
+                lanes &= ~np.uint64(_LOW_BITS)
+            high_ns = high * _HIGH_UNIT_NS
         elif code == 0xA:
             if have_time != 0:
-                triggers[trigger_count, 0] = time_ns
+                triggers[trigger_count, 0] = high_ns + np.int64((lanes & np.uint64(_LOW_BITS)) >> np.uint64(32)) * 1000
                 triggers[trigger_count, 1] = ((word >> 8) & 0xF) | ((word & 1) << 8)
                 trigger_count += 1
             else:
@@ -148,11 +283,9 @@ def _decode(words, state, counts, width, height, events, triggers):
         counts[BEFORE_TIME] += missed
     state[_HAVE_TIME] = have_time
     state[_HIGH] = high
-    state[_TIME_NS] = time_ns
-    state[_Y] = y_bits >> 16
-    state[_BASE] = base
-    state[_POLARITY] = polarity
-    return used, event_count, trigger_count
+    state[_LANES] = np.int64(lanes)
+    state[_PREVIOUS_NS] = previous_ns
+    return index, event_count, trigger_count
 
 
 class Evt3Decoder(WordDecoder):
@@ -167,8 +300,9 @@ class Evt3Decoder(WordDecoder):
     word_bytes = 2
     burst = 12
     word_dtype = np.dtype("<u2")
-    initial_state = (0, -1, 0, 0, 0, 0)
-    synchronised_slots = (_HAVE_TIME, _Y, _BASE, _POLARITY)
+    initial_state = (0, -1, 0, np.iinfo(np.int64).min)
+    counts_backwards = True
+    synchronised_slots = (_HAVE_TIME, _LANES)
     kernel = staticmethod(_decode)
 
     def start_at(self, time_ns: int) -> None:
@@ -178,7 +312,7 @@ class Evt3Decoder(WordDecoder):
     def resync(self) -> None:
         """See `BytesDecoder.resync`; until a row and a base are told anew, events count as out of the area."""
         super().resync()
-        self._state[_Y] = self._state[_BASE] = _UNKNOWN_COORDINATE
+        self._state[_LANES] = _UNKNOWN_LANES
 
     def skip(self, data: npt.NDArray[np.uint8], time_base_ns: int = 0) -> int:  # noqa: ARG002 - of the interface
         """See `BytesDecoder.skip`."""
