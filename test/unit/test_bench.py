@@ -11,7 +11,9 @@ from neuro_ros.cli import command
 from neuro_ros.cli.benchmarks import _measure, events
 from neuro_ros.cli.verbs import bench
 
-TINY = events.Sizes(decoded=3000, decoded_aedat4=500, windowed=(2000,), packets=(1 << 10, 1 << 20), rounds=1)
+TINY = events.Sizes(
+    decoded=3000, decoded_aedat4=500, windowed=(2000,), packets=(1 << 10, 1 << 20), rounds=1, sustained_mev_s=()
+)
 
 
 @pytest.fixture

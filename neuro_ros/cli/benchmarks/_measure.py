@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from neuro_ros.cli.benchmarks._stand_ins import stand_ins
+
 __all__ = ["Benchmark", "Missing", "paired_median_s"]
 
 
@@ -65,10 +67,20 @@ class Missing:
         self.names: list[str] = []
         self.left_out: list[str] = []
 
-    def try_import(self, name: str) -> ModuleType | None:
-        """Return the module, or None after noting that it is missing."""
+    def try_import(self, name: str, unused: tuple[str, ...] = ()) -> ModuleType | None:
+        """Return the module, or None after noting that it is missing.
+
+        Parameters
+        ----------
+        name : str
+            Dotted.
+        unused : tuple of str
+            Packages that the module imports and that what is measured does not need; where they are not installed,
+            empty ones stand in for them.
+        """
         try:
-            return importlib.import_module(name)
+            with stand_ins(unused):
+                return importlib.import_module(name)
         except ImportError:
             package = name.partition(".")[0]
             if package not in self.names:

@@ -7,7 +7,9 @@ the reader makes; they lie in a temporary folder and are read once before the fi
 count. A reader that finds another number of events is not compared.
 
 What a peer does less, or more, stands with its name. Not compared: evlib, about 40 times slower than the others
-(its Python interface gathers a data frame); spikingjelly, whose frames come only with torchvision and torchaudio.
+(its Python interface gathers a data frame).
+
+At the end a camera's driver in a process of its own sends to the node; nobody else is compared there.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuro_ros.cli.benchmarks._camera_run import sustained
 from neuro_ros.cli.benchmarks._measure import Benchmark, Missing, paired_median_s
-from neuro_ros.events import EVENT_DTYPE, EventBatch, Geometry, PacketDecoder, Windower, open_recording
+from neuro_ros.cli.benchmarks._synthetic import clustered_events, scattered_events
+from neuro_ros.events import EventBatch, Geometry, PacketDecoder, Windower, open_recording
 from neuro_ros.events.encodings import find_encoding
 from neuro_ros.events.types import empty_triggers
 
@@ -32,7 +36,6 @@ __all__ = ["SIZES", "Sizes", "benchmarks"]
 _WIDTH, _HEIGHT = 640, 480
 _WINDOW_NS = 50_000_000
 _BINS, _SIDE = 10, 128
-_CLUSTER = 16
 _EVENTS_PER_S = 4_000_000
 
 
@@ -50,6 +53,8 @@ class Sizes:
         Bytes of a packet.
     rounds : int
         For recordings and packets; windows get five times as many.
+    sustained_mev_s : tuple of int
+        Rates at which a camera's driver sends to the node, each for ten seconds.
     """
 
     decoded: int = 4_000_000
@@ -57,6 +62,7 @@ class Sizes:
     windowed: tuple[int, ...] = (50_000, 500_000)
     packets: tuple[int, ...] = (1 << 10, 1 << 15, 1 << 20)
     rounds: int = 9
+    sustained_mev_s: tuple[int, ...] = (10,)
 
 
 SIZES = Sizes()
@@ -64,35 +70,12 @@ SIZES = Sizes()
 Reader = Callable[[], int]
 
 
-# --- events -----------------------------------------------------------------------------------------------------------
-def _scattered(count: int, duration_ns: int) -> npt.NDArray[np.void]:
-    """Make events anywhere at any time, in order of time."""
-    rng = np.random.default_rng(count)
-    events = np.zeros(count, EVENT_DTYPE)
-    events["t"] = np.sort(rng.integers(0, duration_ns // 1000, count)) * 1000
-    events["x"] = rng.integers(0, _WIDTH, count)
-    events["y"] = rng.integers(0, _HEIGHT, count)
-    events["p"] = rng.integers(0, 2, count)
-    return events
+_KINDS = {"clustered": clustered_events, "scattered": scattered_events}
 
 
-def _clustered(count: int, duration_ns: int) -> npt.NDArray[np.void]:
-    """Make runs along a row, four events in the mean, that share a microsecond and a polarity."""
-    rng = np.random.default_rng(count)
-    lengths = np.minimum(rng.geometric(0.25, count // 3 + 100), _CLUSTER)  # enough of them, whatever is drawn
-    starts = np.cumsum(lengths) - lengths
-    runs = len(lengths)
-    times_us = np.sort(rng.integers(0, duration_ns // 1000, runs))
-    within = np.arange(lengths.sum()) - np.repeat(starts, lengths)
-    events = np.zeros(len(within), EVENT_DTYPE)
-    events["t"] = np.repeat(times_us, lengths) * 1000
-    events["x"] = np.repeat(rng.integers(0, _WIDTH - _CLUSTER, runs), lengths) + within
-    events["y"] = np.repeat(rng.integers(0, _HEIGHT, runs), lengths)
-    events["p"] = np.repeat(rng.integers(0, 2, runs), lengths)
-    return events[:count]
-
-
-_KINDS = {"clustered": _clustered, "scattered": _scattered}
+# --- recordings and packets -------------------------------------------------------------------------------------------
+def _make(kind: str, count: int, duration_ns: int) -> npt.NDArray[np.void]:
+    return _KINDS[kind](count, duration_ns, _WIDTH, _HEIGHT, seed=count)
 
 
 def _words(encoding: str, events: npt.NDArray[np.void]) -> bytes:
@@ -175,7 +158,7 @@ def _reading(name: str, count: int, readers: dict[str, Reader], missing: Missing
 
 def _decoding(encoding: str, kind: str, folder: Path, missing: Missing, sizes: Sizes) -> Benchmark:
     path = folder / f"{kind}_{encoding}.raw"
-    events = _KINDS[kind](sizes.decoded, sizes.decoded * 1_000_000_000 // _EVENTS_PER_S)
+    events = _make(kind, sizes.decoded, sizes.decoded * 1_000_000_000 // _EVENTS_PER_S)
     _write_raw(path, encoding, events)
     readers = {"ours": _ours(path)}
     expelliarmus = missing.try_import("expelliarmus")
@@ -196,7 +179,7 @@ def _decoding_aedat4(folder: Path, missing: Missing, sizes: Sizes) -> Iterator[B
     if dv is None:
         return
     path = folder / "clustered.aedat4"
-    events = _clustered(sizes.decoded_aedat4, sizes.decoded_aedat4 * 1_000_000_000 // _EVENTS_PER_S)
+    events = _make("clustered", sizes.decoded_aedat4, sizes.decoded_aedat4 * 1_000_000_000 // _EVENTS_PER_S)
     config = dv.io.MonoCameraWriter.EventOnlyConfig("bench", (_WIDTH, _HEIGHT), dv.CompressionType.LZ4)
     writer: Any = dv.io.MonoCameraWriter(str(path), config)
     writer.writeEvents(_dv_store(dv, events))
@@ -211,7 +194,7 @@ def _decoding_aedat4(folder: Path, missing: Missing, sizes: Sizes) -> Iterator[B
 
 def _packets(size: int, sizes: Sizes) -> Benchmark:
     """Measure EVT3 payloads of one size, as they come from a driver; nobody else reads them without ROS."""
-    events = _clustered(sizes.decoded, sizes.decoded * 1_000_000_000 // _EVENTS_PER_S)
+    events = _make("clustered", sizes.decoded, sizes.decoded * 1_000_000_000 // _EVENTS_PER_S)
     data = memoryview(_words("evt3", events))
     payloads = [data[start : start + size] for start in range(0, len(data), size)]
     decoder = PacketDecoder("evt3", _WIDTH, _HEIGHT)
@@ -260,8 +243,19 @@ def _window_tonic(module: ModuleType, events: npt.NDArray[np.void]) -> Callable[
     return lambda: to_frame(scaled)
 
 
+def _window_spikingjelly(module: ModuleType, events: npt.NDArray[np.void]) -> Callable[[], object]:
+    columns = {
+        "t": events["t"] // 1000,
+        "x": events["x"].astype(np.int64) * _SIDE // _WIDTH,
+        "y": events["y"].astype(np.int64) * _SIDE // _HEIGHT,
+        "p": events["p"].astype(np.int64),
+    }
+    integrate: Any = module.integrate_events_by_fixed_frames_number
+    return lambda: integrate(columns, "time", _BINS, _SIDE, _SIDE)
+
+
 def _windowing(count: int, kind: str, missing: Missing, sizes: Sizes) -> Benchmark:
-    events = _KINDS[kind](count, _WINDOW_NS)
+    events = _make(kind, count, _WINDOW_NS)
     batch = EventBatch(events, empty_triggers())
     geometry = Geometry.fit(_WIDTH, _HEIGHT, _SIDE, _SIDE)
     windower = Windower(_WINDOW_NS, _BINS, geometry, _WIDTH, _HEIGHT)
@@ -277,6 +271,10 @@ def _windowing(count: int, kind: str, missing: Missing, sizes: Sizes) -> Benchma
     tonic = missing.try_import("tonic.transforms")
     if tonic is not None:
         contenders["tonic ToFrame, scaled beforehand"] = _window_tonic(tonic, events)
+    # Its data sets need these two, its frames do not.
+    spikingjelly = missing.try_import("spikingjelly.datasets", unused=("torchvision", "torchaudio"))
+    if spikingjelly is not None:
+        contenders["spikingjelly frames, scaled beforehand"] = _window_spikingjelly(spikingjelly, events)
     times = {name: 1e3 * s for name, s in paired_median_s(contenders, 5 * sizes.rounds).items()}
     mine = times.pop("ours")
     return Benchmark(f"window {_thousands(len(events))} {kind} events, 10x2x128x128", "ms", mine, times)
@@ -300,3 +298,5 @@ def benchmarks(missing: Missing) -> Iterator[Benchmark]:
     for count in sizes.windowed:
         for kind in _KINDS:
             yield _windowing(count, kind, missing, sizes)
+    for rate in sizes.sustained_mev_s:
+        yield from sustained(rate, missing)

@@ -19,7 +19,18 @@ __all__ = ["SUMMARY", "add_arguments", "main"]
 
 SUMMARY = "measure speed beside the peers that are installed"
 
-_NAMED = ("numpy", "numba", "torch", "lava-nc", "dv-processing", "expelliarmus", "faery", "aedat", "tonic")
+_NAMED = (
+    "numpy",
+    "numba",
+    "torch",
+    "lava-nc",
+    "dv-processing",
+    "expelliarmus",
+    "faery",
+    "aedat",
+    "tonic",
+    "spikingjelly",
+)
 
 
 def _areas() -> list[str]:
