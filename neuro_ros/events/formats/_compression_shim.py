@@ -16,9 +16,15 @@ __all__ = ["DAMAGE", "pack_lz4", "unpack_lz4", "unpack_zstd"]
 #: What unpacking and reading a garbled packet raises. UnicodeDecodeError is a ValueError.
 DAMAGE = (RuntimeError, ValueError, EOFError, struct.error, MemoryError, OverflowError)
 
+#: Room that a packet gets at first: what the vendor's software writes fits.
+_FIRST_BYTES = 1 << 20
+
 
 def _whole(decompressor: Any, data: bytes, limit: int) -> bytes:
-    unpacked = decompressor.decompress(data, max_length=limit)
+    # A decompressor that is told the limit at once makes room for all of it, which takes longer than the unpacking.
+    unpacked = decompressor.decompress(data, max_length=min(_FIRST_BYTES, limit))
+    if not decompressor.eof and len(unpacked) == _FIRST_BYTES < limit:
+        unpacked += decompressor.decompress(b"", max_length=limit - _FIRST_BYTES)
     if not decompressor.eof:
         raise ValueError(f"a packet is cut short, or larger than {limit} bytes")
     return bytes(unpacked)

@@ -21,9 +21,10 @@ import logging
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, no_type_check
 from xml.etree import ElementTree
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -31,7 +32,6 @@ from neuro_ros.events.formats import _compression_shim as compression
 from neuro_ros.events.formats import _flatbuffers as flatbuffers
 from neuro_ros.events.formats._aedat4_table import PacketTable
 from neuro_ros.events.formats.base import OpenOptions, Recording
-from neuro_ros.events.stream import BackwardsCounter
 from neuro_ros.events.types import EVENT_DTYPE, TRIGGER_DTYPE, EventBatch, RecordingError, as_words, empty_triggers
 
 __all__ = ["Aedat4Recording", "matches", "open_aedat4"]
@@ -103,6 +103,32 @@ def _merged(parts: list[npt.NDArray[np.void]]) -> npt.NDArray[np.void]:
     return triggers
 
 
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _copy_events(source, width, height, events, state):
+    """Copy events, which differ from ours in the unit of time and in what the padding holds.
+
+    Returns the number of those within the sensor, and of those before their predecessor; `state` holds the time of
+    the last one.
+    """
+    previous_ns = state[0]
+    count = np.int64(0)
+    backwards = np.int64(0)
+    for index in range(len(source)):
+        time_ns = source[np.uintp(index), 0] * 1000
+        word = source[np.uintp(index), 1] & 0x1FFFFFFFF
+        # Negative coordinates are large ones without their sign, beyond any sensor. What is beyond is overwritten.
+        inside = ((word & 0xFFFF) < width) & (((word >> 16) & 0xFFFF) < height)
+        events[np.uintp(count), 0] = time_ns
+        events[np.uintp(count), 1] = word
+        count += inside
+        backwards += inside & (time_ns < previous_ns)
+        if inside:
+            previous_ns = time_ns
+    state[0] = previous_ns
+    return count, backwards
+
+
 class Aedat4Recording(Recording):
     """One event stream of a file, and its triggers.
 
@@ -126,7 +152,7 @@ class Aedat4Recording(Recording):
     def _batches(self, max_events: int, start_ns: int | None) -> Iterator[EventBatch]:
         stream = self._stream
         buffer = np.zeros(0, EVENT_DTYPE)
-        backwards = BackwardsCounter()
+        state = np.array([np.iinfo(np.int64).min], np.int64)
         triggers: list[npt.NDArray[np.void]] = []
         complete = True
         position = self._header.data_start if start_ns is None else self._place_of(start_ns)
@@ -154,28 +180,23 @@ class Aedat4Recording(Recording):
                 part = source[start : start + max_events]
                 if len(part) > len(buffer):
                     buffer = np.zeros(max(len(part), min(2 * len(buffer), max_events)), EVENT_DTYPE)
-                yield EventBatch(self._convert(part, buffer, backwards), _merged(triggers), complete)
+                yield EventBatch(self._convert(part, buffer, state), _merged(triggers), complete)
                 triggers, complete = [], True
             del data, source, part  # before the next packet is unpacked
         if triggers or not complete:
             yield EventBatch(buffer[:0], _merged(triggers), complete)
 
     def _convert(
-        self, source: npt.NDArray[np.void], buffer: npt.NDArray[np.void], backwards: BackwardsCounter
+        self, source: npt.NDArray[np.void], buffer: npt.NDArray[np.void], state: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.void]:
         """Write events of a packet into a buffer, without those beyond the sensor; return what is used of it."""
-        inside = (source["x"] >= 0) & (source["x"] < self.width) & (source["y"] >= 0) & (source["y"] < self.height)
-        if not inside.all():
-            source = source[inside]
-            self.counters.out_of_area += len(inside) - len(source)
-        events = buffer[: len(source)]
-        events["t"] = source["t"]
-        events["t"] *= _NS_PER_US
-        events["x"] = source["x"]
-        events["y"] = source["y"]
-        events["p"] = source["p"] & 1
-        self.counters.non_monotonic += backwards.count(as_words(events))
-        return events
+        words = np.ndarray((len(source), 2), np.int64, source)
+        if not words.flags.aligned:  # the loop is compiled for aligned words
+            words = words.copy()
+        count, backwards = _copy_events(words, self.width, self.height, as_words(buffer), state)
+        self.counters.out_of_area += len(source) - count
+        self.counters.non_monotonic += backwards
+        return buffer[:count]
 
     def _place_of(self, start_ns: int) -> int:
         """Find where to begin to read, so that nothing of a time or later is missed: by the table, if it can tell."""
