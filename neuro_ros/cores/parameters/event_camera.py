@@ -215,7 +215,7 @@ class EventCameraParameters:
     filters: str = parameter(
         "",
         "filters that events pass, in order and apart by spaces, each as NAME[:KEY=VALUE,...], such as "
-        "`hot_pixels background_activity:support_us=2000`; `neuro_ros window --help` names them",
+        "`hot_pixels background_activity:within_us=2000`; `neuro_ros window --help` names them",
     )
     idle_grace_s: float = parameter(
         0.05,
