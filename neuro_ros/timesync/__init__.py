@@ -3,6 +3,7 @@
 
 from neuro_ros.timesync.clock_map import ClockMap
 from neuro_ros.timesync.envelope import Envelope, fit_envelope, lower_hull
+from neuro_ros.timesync.monotonic import MonotonicMap
 from neuro_ros.timesync.one_way import ClockEstimate, OneWayClock, OneWayCounters
 from neuro_ros.timesync.settings import OneWaySettings, TimesyncError
 from neuro_ros.timesync.states import ClockState
@@ -12,6 +13,7 @@ __all__ = [
     "ClockMap",
     "ClockState",
     "Envelope",
+    "MonotonicMap",
     "OneWayClock",
     "OneWayCounters",
     "OneWaySettings",
