@@ -15,7 +15,8 @@ held, but sigma says how much later they are, and after a third of the window th
 stands still while samples come is not extrapolated.
 
 The constant part of the latency cannot be seen one-way: "host time" here is the arrival time of an event that met the
-smallest delay. All times are integers [ns]. This module reads no clock and refuses to know about messages.
+smallest delay, until edges of known host time tell that delay (`OneWayClock.add_edge`). All times are integers [ns].
+This module reads no clock and refuses to know about messages.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from collections import deque
 from dataclasses import dataclass
 
 from neuro_ros.timesync.clock_map import PPB, ClockMap
+from neuro_ros.timesync.edges import LatencyEdges
 from neuro_ros.timesync.envelope import Envelope, fit_envelope
-from neuro_ros.timesync.settings import OneWaySettings
+from neuro_ros.timesync.settings import OneWaySettings, TimesyncError
 from neuro_ros.timesync.states import ClockState
 
 __all__ = ["ClockEstimate", "OneWayClock", "OneWayCounters"]
@@ -89,7 +91,8 @@ class ClockEstimate:
     clock : ClockMap or None
         The line; None while UNLOCKED.
     sigma_ns : float
-        Standard uncertainty of a converted time now [ns], without the constant minimum latency; NaN while UNLOCKED.
+        Standard uncertainty of a converted time now [ns], without the constant minimum latency unless that is known;
+        NaN while UNLOCKED.
     skew_sigma_ppb : float
         Standard uncertainty of the skew [ppb]; NaN while UNLOCKED.
     samples : int
@@ -98,6 +101,8 @@ class ClockEstimate:
         Host time since the last sample [ns]; 0 without any.
     plausible : bool
         False when the skew is more than any crystal's.
+    latency_ns : float
+        Constant minimum latency by edges [ns], taken off the line already; NaN while not known.
     """
 
     state: ClockState
@@ -107,6 +112,7 @@ class ClockEstimate:
     samples: int
     silence_ns: int
     plausible: bool
+    latency_ns: float = math.nan
 
 
 @dataclass(slots=True)
@@ -131,11 +137,14 @@ class OneWayClock:
     ----------
     counters : OneWayCounters
         What became of the samples.
+    edges : LatencyEdges
+        What became of the edges; a latency outlives restarts, because a clock that steps leaves the way as it was.
     """
 
     def __init__(self, settings: OneWaySettings | None = None) -> None:
         self.settings = settings or OneWaySettings()
         self.counters = OneWayCounters()
+        self.edges = LatencyEdges()
         self._stopped_at_ns: int | None = None
         self._restart(())
 
@@ -195,6 +204,51 @@ class OneWayClock:
             return True
         self._insert(sensor_ns, host_ns)
         return True
+
+    def add_edge(self, sensor_ns: int, host_ns: int, sigma_ns: float = 0.0) -> bool:
+        """Take an edge on the sensor's trigger line whose host time is known; True when it is believed.
+
+        Parameters
+        ----------
+        sensor_ns : int
+            Unwrapped sensor time of the edge [ns].
+        host_ns : int
+            Host time at which it was made [ns].
+        sigma_ns : float
+            Standard uncertainty of `host_ns` [ns].
+        """
+        if self._fit is None:
+            return False
+        x, y = self._relative(sensor_ns, host_ns)
+        return self.edges.add(self._fit.at(x) - y, math.hypot(self._sigma_ns(x), sigma_ns))
+
+    def add_pulse(self, sensor_ns: int, period_ns: int = _S, sigma_ns: float = 0.0) -> bool:
+        """Take an edge of a pulse that comes when host time is a multiple of `period_ns`; True when it is believed.
+
+        Which multiple follows from the line, as long as the latency is less than the period.
+
+        Parameters
+        ----------
+        sensor_ns : int
+            Unwrapped sensor time of the edge [ns].
+        period_ns : int
+            Host time from pulse to pulse [ns].
+        sigma_ns : float
+            Standard uncertainty of the pulse [ns].
+
+        Raises
+        ------
+        TimesyncError
+            The period is not positive.
+        """
+        if period_ns <= 0:
+            raise TimesyncError(f"period_ns: {period_ns} must be above 0")
+        if self._fit is None:
+            return False
+        x = sensor_ns - self._origin[0]
+        line_ns = self._origin[1] + x + self._fit.at(x)
+        slack_ns = round(self.settings.early_s * _S)  # a latency near zero may come out negative
+        return self.add_edge(sensor_ns, (line_ns + slack_ns) // period_ns * period_ns, sigma_ns)
 
     def _repeat(self, sensor_ns: int, host_ns: int) -> None:
         """Note that sensor time stands still; give the estimate up when it does so for long."""
@@ -370,10 +424,22 @@ class OneWayClock:
             sigma_ns = math.hypot(sigma_ns, self._raised_ns)
             if state is ClockState.LOCKED:
                 state = ClockState.TRACKING
+        latency_ns = self.edges.latency_ns
+        if latency_ns is not None:
+            sigma_ns = math.hypot(sigma_ns, self.edges.sigma_ns)
         x_reference = fit.x_last
         clock = ClockMap(
             reference_sensor_ns=self._origin[0] + x_reference,
-            reference_host_ns=self._origin[1] + x_reference + fit.at(x_reference),
+            reference_host_ns=self._origin[1] + x_reference + fit.at(x_reference) - (latency_ns or 0),
             skew_ppb=fit.slope / PPB,
         )
-        return ClockEstimate(state, clock, sigma_ns, fit.slope_sigma / PPB, samples, silence_ns, self._plausible())
+        return ClockEstimate(
+            state,
+            clock,
+            sigma_ns,
+            fit.slope_sigma / PPB,
+            samples,
+            silence_ns,
+            self._plausible(),
+            math.nan if latency_ns is None else float(latency_ns),
+        )

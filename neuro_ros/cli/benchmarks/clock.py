@@ -7,7 +7,8 @@ drifts by another 10 ppm; delays are 0.6 ms + exponential(0.2 ms), 1 % of the sa
 would have arrived with the least delay, while locked. A backward step is a conversion of a time 1 us after a sample
 that comes out earlier than the sample's own, converted just before. Ours is converted through the map that the camera
 uses. Peers: the first offset for ever, an alpha-beta filter like MAVROS', a PI servo with linuxptp's constants
-(`_clock_peers`). The peers average the delays, so that a part of their errors is a constant.
+(`_clock_peers`). The peers average the delays, so that a part of their errors is a constant: "spread" is what remains
+when each one's own median error is taken off. Settled is whose errors stay under 0.5 ms for ten seconds.
 
 Two way: an hour of exchanges over such paths, with a least delay that is the same in both directions, or 1 ms longer
 back.
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 import neuro_ros.timesync as timesync
 from neuro_ros.cli.benchmarks._clock_peers import AlphaBeta, Naive, Peer, PiServo
@@ -37,6 +39,7 @@ _SEED = 11
 _BIN_NS = 5_000_000
 _HOLDOVER_SAMPLES = 60 * RATE_HZ
 _EPSILON_NS = 1000
+_SETTLED_NS, _SETTLED_SAMPLES = 500_000, 10 * RATE_HZ
 _ASYMMETRY_NS = 1_000_000
 _COST_SAMPLES, _COST_ROUNDS = 600, 15
 
@@ -108,8 +111,12 @@ class Figures:
     ----------
     lock_s : float
         Until it called itself locked [s]; NaN when it never did.
+    settled_s : float
+        Until its errors stayed under 0.5 ms for ten seconds, locked or not [s]; NaN when they never did.
     p50_ns, p99_ns, worst_ns : float
         Of the errors while locked [ns].
+    spread_p99_ns : float
+        p99 of these errors about their own median [ns].
     outside : float
         Share of these errors beyond two of its sigma; NaN where it has none.
     outside_slack : float
@@ -121,8 +128,10 @@ class Figures:
     """
 
     lock_s: float
+    settled_s: float
     p50_ns: float
     p99_ns: float
+    spread_p99_ns: float
     worst_ns: float
     outside: float
     outside_slack: float
@@ -146,38 +155,56 @@ def follow(
     slack_ns : float
         For `Figures.outside_slack`.
     """
-    errors: list[tuple[int, float]] = []
+    count = len(samples)
+    errors, sigmas = np.full(count, np.nan), np.full(count, np.nan)
+    locked = np.zeros(count, dtype=np.bool_)
     held: list[int] = []
-    backward, lock_at, was_locked = 0, None, False
+    backward = 0
     for k, (sample, time_ns, truth_ns) in enumerate(zip(samples, times, truth, strict=True)):
+        was_locked = k > 0 and bool(locked[k - 1])
         before_ns = follower.convert(time_ns) if was_locked else 0
         follower.add(sample)
-        line, locked, sigma_ns = follower.now()
-        if locked and line is not None:
-            after_ns = follower.convert(time_ns + _EPSILON_NS)
-            errors.append((after_ns - _EPSILON_NS - truth_ns, sigma_ns))
+        line, locked[k], sigmas[k] = follower.now()
+        if line is None:
+            continue
+        after_ns = follower.convert(time_ns + _EPSILON_NS)
+        errors[k] = after_ns - _EPSILON_NS - truth_ns
+        if locked[k]:
             backward += was_locked and after_ns < before_ns
-            lock_at = k if lock_at is None else lock_at
             later = k + _HOLDOVER_SAMPLES
-            if k % _HOLDOVER_SAMPLES == 0 and later < len(times):
+            if k % _HOLDOVER_SAMPLES == 0 and later < count:
                 held.append(abs(line.to_host_ns(times[later]) - truth[later]))
-        was_locked = locked and line is not None
-    if not errors or lock_at is None:
-        nan = math.nan
-        return Figures(nan, nan, nan, nan, nan, nan, nan, backward)
-    error = np.abs(np.array([e for e, _ in errors], dtype=np.float64))
-    sigma = np.array([s for _, s in errors])
-    told = not np.isnan(sigma).any()
+    since_s = (np.array(times) - times[0]) / _S
     return Figures(
-        lock_s=(times[lock_at] - times[0]) / _S,
-        p50_ns=float(np.quantile(error, 0.5)),
-        p99_ns=float(np.quantile(error, 0.99)),
-        worst_ns=float(error.max()),
-        outside=float(np.mean(error > 2.0 * sigma)) if told else math.nan,
-        outside_slack=float(np.mean(error > 2.0 * sigma + slack_ns)) if told else math.nan,
+        lock_s=float(since_s[locked][0]) if locked.any() else math.nan,
+        settled_s=_settled_s(np.abs(errors), since_s),
+        **_judge(errors[locked], sigmas[locked], slack_ns),
         holdover_ns=float(max(held)) if held else math.nan,
         backward=backward,
     )
+
+
+def _settled_s(size_ns: NDArray[np.float64], since_s: NDArray[np.float64]) -> float:
+    """Return when errors began to stay under the limit for `_SETTLED_SAMPLES`; NaN (no line) is no such error."""
+    run = np.convolve(size_ns < _SETTLED_NS, np.ones(_SETTLED_SAMPLES), "valid")
+    found = np.flatnonzero(run >= _SETTLED_SAMPLES)
+    return float(since_s[found[0]]) if len(found) else math.nan
+
+
+def _judge(errors: NDArray[np.float64], sigmas: NDArray[np.float64], slack_ns: float) -> dict[str, float]:
+    """Return the figures of `Figures` that are about the errors while locked [ns]."""
+    if not len(errors):
+        return dict.fromkeys(("p50_ns", "p99_ns", "spread_p99_ns", "worst_ns", "outside", "outside_slack"), math.nan)
+    size = np.abs(errors)
+    told = not np.isnan(sigmas).any()
+    return {
+        "p50_ns": float(np.quantile(size, 0.5)),
+        "p99_ns": float(np.quantile(size, 0.99)),
+        "spread_p99_ns": float(np.quantile(np.abs(errors - np.median(errors)), 0.99)),
+        "worst_ns": float(size.max()),
+        "outside": float(np.mean(size > 2.0 * sigmas)) if told else math.nan,
+        "outside_slack": float(np.mean(size > 2.0 * sigmas + slack_ns)) if told else math.nan,
+    }
 
 
 def _arrival_offset(sample: tuple[int, ...]) -> tuple[int, int]:
@@ -241,8 +268,10 @@ def _row(name: str, unit: str, figures: Mapping[str, Figures], value: Callable[[
 def _rows(title: str, figures: dict[str, Figures]) -> Iterator[Benchmark]:
     waiting = {who: figure for who, figure in figures.items() if not who.startswith("naive")}  # it never says when
     yield _row(f"{title}: until locked", "s", waiting, lambda figure: figure.lock_s)
+    yield _row(f"{title}: until settled", "s", waiting, lambda figure: figure.settled_s)
     yield _row(f"{title}: error p50", "us", figures, lambda figure: figure.p50_ns / 1e3)
     yield _row(f"{title}: error p99", "us", figures, lambda figure: figure.p99_ns / 1e3)
+    yield _row(f"{title}: spread p99", "us", figures, lambda figure: figure.spread_p99_ns / 1e3)
     yield _row(f"{title}: worst misalignment", "bins", figures, lambda figure: figure.worst_ns / _BIN_NS)
     yield _row(f"{title}: errors beyond two sigma", "%", figures, lambda figure: figure.outside * 100)
     yield _row(f"{title}: worst after 60 s holdover", "us", figures, lambda figure: figure.holdover_ns / 1e3)
