@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Draw docs/clock_alignment.svg: windows of a recording played for ten hours with a drifting sensor clock.
 
-    scripts/plot_clock_alignment test/data/test_events_1 docs/clock_alignment.svg
+    python docs/clock_alignment.py test/data/test_events_1 docs/clock_alignment.svg
 
 Takes some minutes: every window goes through the cores of event_camera and clock_sync, with and without the latter.
 """
@@ -54,7 +53,7 @@ def main():
     wide.legend(frameon=False, loc="upper left")
     bins = abs(aligned.naive_ns[-1]) / 1e6 / BIN_MS
     wide.annotate(
-        f"{bins:.0f} bins", (t_h[-1], -aligned.naive_ns[-1] / 1e6), (-6, -14), textcoords="offset points", ha="right"
+        f"{bins:.0f} bins", (t_h[-1], -aligned.naive_ns[-1] / 1e6), (-8, -26), textcoords="offset points", ha="right"
     )
 
     close.axhspan(-BIN_MS, BIN_MS, color="#eef3f5", lw=0, label="one bin of 5 ms")
@@ -68,9 +67,7 @@ def main():
     close.legend(frameon=False, loc="upper right", ncols=3)
     worst_us = np.abs(aligned.error_ns[settled]).max() / 1e3
     drift = "sensor clock 50 ppm slow, +-10 ppm by temperature"
-    figure.suptitle(
-        f"{len(t_h)} windows of 50 ms, {drift}; off by {worst_us:.0f} us at most with the model", fontsize=9
-    )
+    figure.suptitle(f"{drift}; {len(t_h)} windows, off by {worst_us:.0f} us at most with the model", fontsize=9)
     figure.savefig(args.out, metadata={"Date": None})
     sys.stdout.write(
         f"{len(t_h)} windows; worst with the model {worst_us:.1f} us, by the first offset {bins:.0f} bins; "
