@@ -262,6 +262,7 @@ class OneWayClock:
     def _contradiction(self, sensor_ns: int, host_ns: int) -> str:
         """Return "early" or "late" when the sample contradicts the estimate, else an empty string."""
         if self._fit is None:
+            self._raised = []  # they were late for a line that is not believed any more
             return ""
         x, y = self._relative(sensor_ns, host_ns)
         residual = y - self._fit.at(x)
