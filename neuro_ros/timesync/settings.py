@@ -37,12 +37,15 @@ class OneWaySettings:
         Largest skew a crystal is believed to have [ppm]; beyond it the estimate stays TRACKING. Crystals stay within
         +-100 ppm, so more means that the "sensor" is a recording that is not played at its own pace.
     early_s : float
-        A sample this much earlier than predicted, plus eight sigma, contradicts the estimate [s].
+        A sample this much earlier than predicted, plus eight sigma, contradicts the estimate [s]. When all samples are
+        this much later, but no later than `late_s`, the host is busy or a clock was set: sigma tells how much later,
+        and they are believed after a third of the window.
     late_s : float
         A sample this much later than predicted, plus eight sigma, is set aside until it is clear whether it was
         delayed or a clock stepped [s].
     late_after_s : float
-        An unbroken run of late samples for this long means that a clock stepped [s].
+        An unbroken run of late samples for this long means that a clock stepped, one of samples with the same sensor
+        time that the sensor's clock stands still [s].
     reorder_s : float
         Sensor time may go back this far before it counts as a jump [s]; such samples are dropped.
     holdover_after_s : float

@@ -42,8 +42,8 @@ class Benchmark:
 
     @property
     def times_best_peer(self) -> float | None:
-        """How many times better than the best peer we are; None without peers."""
-        if not self.peers:
+        """How many times better than the best peer we are; None without peers, or where ours is none of a bad thing."""
+        if not self.peers or (self.ours == 0 and not self.higher_is_better):
             return None
         if self.higher_is_better:
             return self.ours / max(self.peers.values())
