@@ -167,6 +167,11 @@ class CameraStage(Generic[T]):
         batch = self.overload.relieve(batch, waiting, self._windower)
         yield from self._windower.windows(self._filters.apply(batch))
 
+    def give_up(self, batch: EventBatch) -> None:
+        """Count the events of a batch as dropped (``flush``), outside any window."""
+        if self._windower is not None:
+            self._windower.note_dropped(len(batch.events), "flush")
+
     def advance(self, time_ns: int) -> list[SpikeWindow]:
         """Say that all events before `time_ns` have been given; return the windows that end by then."""
         return [] if self._windower is None else self._windower.advance(time_ns)

@@ -8,6 +8,7 @@ Packets come through `EventCameraCore.receive`; a recording or the simulator is 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
@@ -28,6 +29,7 @@ from neuro_ros.cores.packets import PacketStream
 from neuro_ros.cores.parameters.event_camera import EventCameraParameters
 from neuro_ros.cores.sensor_time import SensorTime
 from neuro_ros.cores.sources.base import Label
+from neuro_ros.cores.watch import AgeWatch
 from neuro_ros.errors import NeuroRosError
 from neuro_ros.events.picture import draw_window
 from neuro_ros.events.types import DecodeCounters, EventBatch
@@ -66,6 +68,8 @@ class EventCameraCore(Core):
         inactive, waiting (nothing arrived yet), running, finished or failed.
     waiting : Callable[[], int]
         Returns how many packets wait behind the one in hand; the driver that knows sets it.
+    oldest_ns : Callable[[], int | None]
+        Returns when the packet arrived that has waited longest, None while none waits; the driver that knows sets it.
     wanted : Callable[[str], bool]
         Tells whether anybody listens to an output that is made for people; the driver sets it.
 
@@ -90,10 +94,12 @@ class EventCameraCore(Core):
         self._parameters = parameters
         self._clocks = clocks or Clocks()
         self.waiting: Callable[[], int] = lambda: 0
+        self.oldest_ns: Callable[[], int | None] = lambda: None
         self.wanted: Callable[[str], bool] = lambda _topic: False
         self._sensor: tuple[int, int] | None = None
         self._source_counters: Callable[[], DecodeCounters] | None = None
         self._time = SensorTime()
+        self._time.residual_limit_ns = parameters.window_length_ns // parameters.bins
         self._epoch = 0
         self._activated_ns = 0
         warm_up(parameters.event_filters())
@@ -106,6 +112,8 @@ class EventCameraCore(Core):
         """Open the books of an activation."""
         self._stage: CameraStage[_Shown] = CameraStage(self._parameters)
         self._packets = PacketStream()
+        self._age = AgeWatch(2 * self._parameters.window_length_ns, self._parameters.overload.late_policy)
+        self._giving_up = 0
         self._say = CameraMessages(self._time, self._epoch, self._parameters.frame_id)
         self._last_sample_ns: int | None = None
         self._last_packet_ns: int | None = None
@@ -148,7 +156,9 @@ class EventCameraCore(Core):
         return ()
 
     def tick(self, timer: str, now_ns: int) -> Sequence[Output]:
-        """Close the windows that have ended according to the host's clock while the camera says nothing."""
+        """Watch how long packets wait, and close the windows that have ended while the camera says nothing."""
+        if self._age.check(self.oldest_ns(), now_ns):
+            self._giving_up = self.waiting()
         grace_ns = round(self._parameters.idle_grace_s * _NS_PER_S)
         reached_ns = self._time.sensor_ns(now_ns)
         # A computer that stalls wakes up to this timer first and to the packets that came meanwhile afterwards: only
@@ -264,8 +274,19 @@ class EventCameraCore(Core):
                 return outputs
             self._sensor = (packet.width, packet.height)
         self._last_packet_ns = now_ns
+        if self._giving_up:
+            self._give_up(batch)
+            return outputs
         outputs += self._take(batch, now_ns, None, None)
         return outputs
+
+    def _give_up(self, batch: EventBatch) -> None:
+        """Drop a packet of those that waited when events were found to be late, so that what follows is timely."""
+        self._giving_up -= 1
+        self._idle_ticks = 0
+        self._stage.give_up(batch)
+        if not self._giving_up:
+            self._age.flushed(self.account.events_dropped.get("flush", 0) - self._age.events_flushed)
 
     # ---------------------------------------------------------------- windows
 
@@ -379,7 +400,16 @@ class EventCameraCore(Core):
     def _window_health(self) -> Health:
         loss = self.account.loss + self._packets.counters.packets_lost
         lost, self._loss_judged = loss - self._loss_judged, loss
-        values: dict[str, object] = {**self.account.as_dict(), **self._stage.filter_counters()}
+        values: dict[str, object] = {
+            **self.account.as_dict(),
+            **self._age.values(),
+            **self._stage.filter_counters(),
+        }
+        if self._age.late:
+            waited_s, limit_s = self._age.age_ns / _NS_PER_S, self._age.limit_ns / _NS_PER_S
+            return Health(
+                "windows", HealthLevel.WARN, f"events wait for {waited_s:.3f} s, more than {limit_s:g} s", values
+            )
         if lost > 0:
             return Health(
                 "windows", HealthLevel.WARN, "events, packets or windows were lost since the last report", values
@@ -388,7 +418,7 @@ class EventCameraCore(Core):
 
     def _clock_health(self) -> Health:
         time = self._time
-        _, state = time.host_ns(time.newest_ns or 0)
+        state = time.state
         name = ("UNLOCKED", "TRACKING", "LOCKED", "HOLDOVER")[state]
         values = {
             "clock_id": self._clock_id,
@@ -397,6 +427,9 @@ class EventCameraCore(Core):
             "models": time.models,
             "models_refused": time.models_refused,
             "models_distrusted": time.models_distrusted,
+            "steps": time.steps,
+            "rebased": time.rebased,
+            "residual_s": math.nan if time.residual_ns is None else time.residual_ns / _NS_PER_S,
         }
         level = HealthLevel.WARN if time.models_refused or state == ClockModel.HOLDOVER else HealthLevel.OK
         return Health("clock", level, f"stamps are {name}", values)

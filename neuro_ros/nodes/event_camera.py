@@ -54,6 +54,7 @@ class EventCameraNode(LifecycleShell):
     def configured(self) -> None:
         """Open the source, so that whatever is wrong with it is said now."""
         self.core.waiting = self._packets.__len__
+        self.core.oldest_ns = self._oldest_ns
         self.core.wanted = lambda topic: self.subscription_count(topic) > 0
         if self.parameters.source == "topic":
             conversion.ros_class(EventPacket)  # names the package to install where it is missing
@@ -110,6 +111,13 @@ class EventCameraNode(LifecycleShell):
                 self._core_error("receive events", error)
             else:
                 self.invoke("receive", "events", packet, self._arrival_ns(info))
+
+    def _oldest_ns(self) -> int | None:
+        """Return when the packet arrived that has waited longest; None while none waits."""
+        try:
+            return self._arrival_ns(self._packets[0][1])
+        except IndexError:
+            return None
 
     def _play(self, stop_event: threading.Event) -> None:
         source = self._source

@@ -117,3 +117,35 @@ def test_a_stalled_computer_does_not_close_windows_early():
     core.waiting = lambda: 0
     closed = core.tick("idle", 650 * MS)
     assert [item.message.sensor_start_ns for item in closed][:2] == [0, 50 * MS], "the camera is silent"
+
+
+@pytest.mark.parametrize("late_policy", ["keep", "flush"])
+def test_events_that_have_waited_for_twice_a_window_are_reported_and_given_up_by_policy_alone(late_policy):
+    values = {"source": "topic", "width": SIDE, "height": SIDE, "overload.late_policy": late_policy}
+    core = EventCameraCore(build(EventCameraParameters, values))
+    core.activate(0)
+    encoder = Evt3Encoder()
+
+    def packet(number):
+        payload = encoder.encode(events_between(number * 10 * MS, (number + 1) * 10 * MS, 5), empty_triggers())
+        return EventPacket(Header(1, "eye"), SIDE, SIDE, number, 0, "evt3", False, payload)
+
+    core.receive("events", packet(0), 10 * MS)
+    core.oldest_ns, core.waiting = (lambda: 20 * MS), (lambda: 2)
+    core.tick("idle", 120 * MS)
+    (health,) = [item for item in core.diagnose(120 * MS) if item.name == "windows"]
+    assert (health.level, health.values["late_episodes"]) == (0, 0), "just twice the window"
+    core.tick("idle", 121 * MS)
+    (health,) = [item for item in core.diagnose(121 * MS) if item.name == "windows"]
+    assert health.level == 1
+    assert "wait for 0.101 s" in health.message
+    for number in range(1, 5):
+        core.receive("events", packet(number), 130 * MS)
+    core.oldest_ns, core.waiting = (lambda: None), (lambda: 0)
+    core.tick("idle", 131 * MS)
+    account = core.account
+    dropped = 10 if late_policy == "flush" else 0
+    assert account.events_dropped.get("flush", 0) == dropped
+    assert account.events_read == 25 == account.events_pending + dropped
+    (health,) = [item for item in core.diagnose(131 * MS) if item.name == "windows"]
+    assert (health.values["flushes"], health.values["events_flushed"]) == (dropped // 10, dropped)

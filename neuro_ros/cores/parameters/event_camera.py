@@ -108,6 +108,12 @@ class OverloadParameters:
         minimum=1,
         maximum=4096,
     )
+    late_policy: str = parameter(
+        "keep",
+        "source topic, once packets have waited for twice a window: keep = work them off and report it; flush = give "
+        "up those that wait, once an episode, counted",
+        choices=("keep", "flush"),
+    )
 
 
 @dataclass(frozen=True)
