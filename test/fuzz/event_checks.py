@@ -176,10 +176,10 @@ def read_some(path: Path, start_ns: int | None = None, **options: Any) -> tuple[
         return np.concatenate(events), recording.counters
 
 
-def check_recording(path: Path, seek: bool = True, **options: Any) -> tuple[np.ndarray, DecodeCounters] | None:
-    """Read a recording as `read_some`; with `seek` also from the middle of its times on, which must give that rest."""
+def check_recording(path: Path, **options: Any) -> tuple[np.ndarray, DecodeCounters] | None:
+    """Read a recording as `read_some`; also from the middle of its times on, which must give that rest."""
     found = read_some(path, **options)
-    if found is None or not seek or not 0 < len(found[0]) < MAX_EVENTS:
+    if found is None or not 0 < len(found[0]) < MAX_EVENTS:
         return found
     times_ns = found[0]["t"]
     start_ns = int(np.partition(times_ns, len(times_ns) // 2)[len(times_ns) // 2])

@@ -145,8 +145,6 @@ class Sample:
         Of `neuro_ros.events.open_recording`.
     needs : str or None
         A package without which it cannot be made.
-    exact_seek : bool
-        False where a seek relies on time that rises but for little, and may miss events of damaged recordings.
     """
 
     name: str
@@ -156,7 +154,6 @@ class Sample:
     height: int = HEIGHT
     options: dict[str, Any] = field(default_factory=dict)
     needs: str | None = None
-    exact_seek: bool = True
 
     def make(self, folder: Path, count: int = COUNT) -> Path:
         """Write the recording into a folder; return the one file of it that holds the events."""
@@ -186,12 +183,12 @@ _WORDS = {"encoding": "evt3", "width": WIDTH, "height": HEIGHT}
 
 #: By the name of the function that opens the format: samples beside those that `WRITERS` makes.
 READ_ONLY = {
-    "open_dat": [Sample("dat", _dat, ".dat", exact_seek=False)],
-    "open_aedat2": [Sample("aedat2", _aedat2, ".aedat", 240, 180, exact_seek=False)],
-    "open_aedat3": [Sample("aedat3", _aedat3, ".aedat", 128, 128, exact_seek=False)],
+    "open_dat": [Sample("dat", _dat, ".dat")],
+    "open_aedat2": [Sample("aedat2", _aedat2, ".aedat", 240, 180)],
+    "open_aedat3": [Sample("aedat3", _aedat3, ".aedat", 128, 128)],
     "open_event_stream": [Sample("event stream", _event_stream, ".es")],
     "open_atis_bin": [Sample("nmnist", _atis_bin, ".bin", 34, 34)],
-    "open_hdf5": [Sample("hdf5", _hdf5, ".h5", needs="h5py", exact_seek=False)],
+    "open_hdf5": [Sample("hdf5", _hdf5, ".h5", needs="h5py")],
     "open_raw": [Sample("words without a header", _headerless, ".bin", options=_WORDS)],
 }
 

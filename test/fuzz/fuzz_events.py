@@ -94,7 +94,7 @@ class Targets:
 
         def check(data: bytes) -> Any:
             path.write_bytes(data)
-            return event_checks.check_recording(path, sample.exact_seek, **sample.options)
+            return event_checks.check_recording(path, **sample.options)
 
         return check
 

@@ -1,84 +1,111 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds a time in a long run of words, as far as was ever asked for.
+"""Finds a time in a recording whose times may run back, as far as was ever asked for.
 
-The words say only the lower part of the time, and time may run back: without a
-look at every upper part there is no telling what lies before a place, so that
-halving the file again and again would lose events. The look is quick, and is
-not taken twice.
+Times run back, start over, or are damaged: without a look at all of them there
+is no telling what lies before a place, so that halving the file again and again
+would lose events. The look is quicker than decoding, and is not taken twice.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
 from neuro_ros.events.encodings import BytesDecoder
 
-__all__ = ["TimeIndex"]
+__all__ = ["NEVER_PASSED", "TimeIndex", "can_follow", "follow_words"]
+
+#: In place of a time, of the last piece of a recording: it is read in any case, for what there is to say of the end.
+NEVER_PASSED = math.inf
 
 # What is decoded in vain at most; the state of a decoder is kept for each.
 _BLOCK_BYTES = 1 << 20
 
-_ReadBlock = Callable[[int, npt.NDArray[np.uint8]], int]
-
 
 class TimeIndex:
-    """Places in a run of words, with the time that is reached there and the decoder's state.
+    """Places in a recording, with the time that is reached before the next one.
+
+    Parameters
+    ----------
+    follow : callable
+        Returns an iterator over the pieces of the recording in order: a place, which may be anything, and a time
+        [ns] that nothing between it and the next place reaches. The last one's is `NEVER_PASSED`.
+    """
+
+    def __init__(self, follow: Callable[[], Iterator[tuple[Any, float]]]) -> None:
+        self._follow = follow
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pieces = self._follow()
+        self._places: list[Any] = []
+        self._reached_ns: list[float] = []  # by nothing up to the end of each piece
+
+    def find(self, start_ns: int) -> Any:
+        """Find a place before which nothing reaches a time."""
+        try:
+            self._extend(start_ns)
+        except BaseException:  # of a disc, or of a user who has no time: what broke off cannot go on
+            self._begin()
+            raise
+        return self._places[bisect.bisect_right(self._reached_ns, start_ns)]
+
+    def _extend(self, start_ns: int) -> None:
+        """Go on until something may reach the time."""
+        reached_ns = self._reached_ns[-1] if self._reached_ns else -math.inf
+        while reached_ns <= start_ns:
+            place, piece_ns = next(self._pieces)
+            reached_ns = max(reached_ns, piece_ns)
+            self._places.append(place)
+            self._reached_ns.append(reached_ns)
+
+
+def can_follow(decoder: BytesDecoder) -> bool:
+    """Tell whether words can be followed without decoding them."""
+    return _BLOCK_BYTES % decoder.word_bytes == 0 and decoder.skip(np.empty(0, np.uint8)) is not None
+
+
+def follow_words(
+    decoder: BytesDecoder, state: Any, file: BinaryIO, offset: int
+) -> Iterator[tuple[tuple[int, Any], float]]:
+    """Cut a run of words into pieces for a `TimeIndex`.
 
     Parameters
     ----------
     decoder : BytesDecoder
-        As it is before the first word; owned from here on.
+        Of words that `can_follow`; nobody else's.
+    state : object
+        Of the decoder, before the first word.
+    file : binary file
+        Not buffered; where it stands is changed.
+    offset : int
+        Where the words begin [bytes].
 
-    Attributes
-    ----------
-    usable : bool
-        False where the encoding cannot be followed without decoding it.
+    Yields
+    ------
+    place : (int, object)
+        Where a piece begins in the file [bytes], and the decoder's state there.
+    reached_ns : float
     """
+    block = np.empty(_BLOCK_BYTES, np.uint8)
+    decoder.state = state
+    position = offset
+    while _fill(file, position, block) == len(block):
+        place = position, decoder.state
+        yield place, decoder.skip(block) or 0
+        position += len(block)
+    yield (position, decoder.state), NEVER_PASSED
 
-    def __init__(self, decoder: BytesDecoder) -> None:
-        self._decoder = decoder
-        self.usable = _BLOCK_BYTES % decoder.word_bytes == 0 and decoder.skip(np.empty(0, np.uint8)) is not None
-        self._states: list[Any] = []  # of the decoder at the start of each block
-        self._reached_ns: list[int] = []  # by nothing up to the end of each block
-        self._ended = False
 
-    def find(self, start_ns: int, read_block: _ReadBlock) -> tuple[int, Any]:
-        """Find a place before which nothing reaches a time.
-
-        Parameters
-        ----------
-        start_ns : int
-            The time.
-        read_block : callable
-            ``(position, block)``: fills the block from that place of the words on, returns the bytes.
-
-        Returns
-        -------
-        position : int
-        state : object
-            Of the decoder there.
-        """
-        if not self._ended and (not self._states or self._reached_ns[-1] <= start_ns):
-            self._extend(start_ns, read_block)
-        number = bisect.bisect_right(self._reached_ns, start_ns)
-        state = self._states[number] if number < len(self._states) else self._decoder.state
-        return number * _BLOCK_BYTES, state
-
-    def _extend(self, start_ns: int, read_block: _ReadBlock) -> None:
-        """Go on until something may reach the time."""
-        block = np.empty(_BLOCK_BYTES, np.uint8)
-        reached_ns = self._reached_ns[-1] if self._reached_ns else -1
-        while reached_ns <= start_ns:
-            count = read_block(len(self._states) * _BLOCK_BYTES, block)
-            if count < len(block):
-                # The last block is decoded in any case: it may end within a word, which counts as an error.
-                self._ended = True
-                return
-            self._states.append(self._decoder.state)
-            reached_ns = max(reached_ns, self._decoder.skip(block) or 0)
-            self._reached_ns.append(reached_ns)
+def _fill(file: BinaryIO, position: int, block: np.ndarray) -> int:
+    """Read from a place on until the block is full or the file ends; return the bytes."""
+    file.seek(position)
+    view = block.data
+    count = 0
+    while count < len(block) and (more := file.readinto(view[count:])):  # type: ignore[attr-defined]
+        count += more
+    return count

@@ -32,9 +32,9 @@ from typing import BinaryIO, no_type_check
 import numba
 import numpy as np
 
-from neuro_ros.events.encodings.base import ERRORS, OUT_OF_AREA, TIME_WRAPS, WordDecoder
+from neuro_ros.events.encodings.base import ERRORS, OUT_OF_AREA, TIME_WRAPS
 from neuro_ros.events.formats.base import OpenOptions
-from neuro_ros.events.formats.records import NS_PER_US, RecordRecording, unwrap
+from neuro_ros.events.formats.records import RecordDecoder, RecordRecording, unwrap
 from neuro_ros.events.types import RecordingError
 
 __all__ = ["Aedat2Decoder", "Aedat2Recording", "find_sensor", "matches", "open_aedat2", "read_lines"]
@@ -121,7 +121,7 @@ def _decode(words, state, counts, width, height, events, triggers):
     return used, event_count, trigger_count
 
 
-class Aedat2Decoder(WordDecoder):
+class Aedat2Decoder(RecordDecoder):
     """Decodes the pairs of address and time.
 
     Parameters
@@ -132,26 +132,19 @@ class Aedat2Decoder(WordDecoder):
         0 for a DAVIS, 1 for a DVS128.
     """
 
-    word_bytes = 8
     word_dtype = np.dtype("<u8")
+    time_dtype = np.dtype(">u4")
+    time_place = 1
     initial_state = (-1, _DAVIS)
-    synchronised_slots = ()
     kernel = staticmethod(_decode)
 
     def __init__(self, width: int, height: int, kind: int = _DAVIS) -> None:
         super().__init__(width, height)
         self._state[_KIND] = kind
 
-    def start_at(self, time_ns: int) -> None:
-        """Say roughly when the stream begins, for times beyond the 71.6 min that the words can tell."""
-        self._state[_LAST] = time_ns // NS_PER_US
-
 
 class Aedat2Recording(RecordRecording):
     """Events and external input of one chip."""
-
-    time_place = 4
-    byteorder = "big"
 
     def __init__(self, path: Path, width: int, height: int, offset: int, kind: int) -> None:
         super().__init__(path, "aedat2", width, height, offset)

@@ -24,11 +24,9 @@ type definitions of libcaer.
 
 from __future__ import annotations
 
-import os
 import re
-import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, no_type_check
 
@@ -36,29 +34,17 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from neuro_ros.events.formats._aedat3_packets import MAX_EVENTS, POLARITY, SPECIAL, PacketReader
+from neuro_ros.events.formats._time_index import TimeIndex
 from neuro_ros.events.formats.aedat2 import find_sensor, read_lines
 from neuro_ros.events.formats.base import OpenOptions, Recording, split_batch
-from neuro_ros.events.formats.records import DISORDER_NS, NS_PER_US
+from neuro_ros.events.formats.records import NS_PER_US
 from neuro_ros.events.stream import BackwardsCounter
 from neuro_ros.events.types import EVENT_DTYPE, TRIGGER_DTYPE, EventBatch, RecordingError, as_words, empty_triggers
 
 __all__ = ["Aedat3Recording", "matches", "open_aedat3"]
 
 _MAGIC = b"#!AER-DAT3"
-_HEADER = struct.Struct("<hhiiiiii")
-_SPECIAL, _POLARITY = 0, 1
-_TYPES = 14
-_EVENT_BYTES = 8
-_TIME_PLACE = 4
-# Where in a header the size of an event stands, with the place of the time after it.
-_MARK_PLACE = 4
-# No packet of a camera comes near; a frame has a megabyte.
-_MAX_PACKET_BYTES = 1 << 28
-_MAX_SOURCES = 1 << 8
-# Times beyond 142 years; they would not fit 64 bits as nanoseconds.
-_MAX_OVERFLOW = 1 << 21
-_READ_EVENTS = 1 << 16
-_SCAN_BYTES = 1 << 16
 
 # External inputs: what a special event is, to line and edge; a pulse is taken for its rising edge.
 _INPUTS = {2: (0, 1), 3: (0, 0), 4: (0, 1), 6: (1, 1), 7: (1, 0), 8: (1, 1), 9: (2, 1), 10: (2, 0), 11: (2, 1)}
@@ -83,42 +69,6 @@ def _read_polarities(words, upper_us, width, height, from_bottom, events):
         count += good
         beyond += 1 - good
     return count, beyond
-
-
-@dataclass(frozen=True)
-class _Packet:
-    """A packet's header that can be, and where its events lie."""
-
-    kind: int
-    source: int
-    event_bytes: int
-    upper_us: int
-    number: int
-    start: int
-
-    @property
-    def end(self) -> int:
-        return self.start + self.number * self.event_bytes
-
-    @property
-    def is_read(self) -> bool:
-        return self.kind in (_SPECIAL, _POLARITY)
-
-
-def _parse(data: bytes, position: int) -> _Packet | None:
-    """Read a packet's header; None when it cannot be one."""
-    kind, source, size, time_place, overflow, capacity, number, valid = _HEADER.unpack(data)
-    can_be = (
-        0 <= kind < _TYPES
-        and 0 <= source < _MAX_SOURCES
-        and size > 0
-        and 0 <= time_place <= size - 4
-        and 0 <= overflow <= _MAX_OVERFLOW
-        and 0 <= valid <= number <= capacity
-        and number * size <= _MAX_PACKET_BYTES
-        and (kind > _POLARITY or (size == _EVENT_BYTES and time_place == _TIME_PLACE))
-    )
-    return _Packet(kind, source, size, overflow << 31, number, position + _HEADER.size) if can_be else None
 
 
 class Aedat3Recording(Recording):
@@ -148,27 +98,29 @@ class Aedat3Recording(Recording):
         self._stream = stream
         self._offset = offset
         self._source = source
+        self._reader = PacketReader(stream)
+        self._index = TimeIndex(partial(self._reader.pieces, offset, source))
         self._from_bottom = from_bottom
 
     def _batches(self, max_events: int, start_ns: int | None) -> Iterator[EventBatch]:
-        events = np.zeros(_READ_EVENTS, EVENT_DTYPE)
+        events = np.zeros(MAX_EVENTS, EVENT_DTYPE)
         backwards = BackwardsCounter()
         complete = True
         upper_us = -1
-        for packet in self._packets():
+        for packet in self._reader.packets(self._offset if start_ns is None else self._index.find(start_ns)):
             if packet is None:
                 self.counters.errors += 1
                 complete = False
                 continue
-            if packet.source != self._source or not packet.is_read or self._lies_before(packet, start_ns):
+            if packet.source != self._source or not packet.is_read:
                 continue
-            if packet.kind == _POLARITY:
+            if packet.kind == POLARITY:
                 self.counters.time_wraps += 0 <= upper_us < packet.upper_us
                 upper_us = packet.upper_us
-            for words in self._words(packet):
+            for words in self._reader.words(packet):
                 triggers = empty_triggers()
                 count = 0
-                if packet.kind == _SPECIAL:
+                if packet.kind == SPECIAL:
                     triggers = _read_inputs(words, packet.upper_us)
                 else:
                     count, beyond = _read_polarities(
@@ -181,70 +133,6 @@ class Aedat3Recording(Recording):
                     complete = True
         if not complete:
             yield EventBatch(events[:0], complete=False)
-
-    def _lies_before(self, packet: _Packet, start_ns: int | None) -> bool:
-        """Tell whether all of a packet lies well before a time, by its last event."""
-        if start_ns is None or packet.number == 0:
-            return False
-        self._stream.seek(packet.end - _EVENT_BYTES + _TIME_PLACE)
-        data = self._stream.read(4)
-        if len(data) < 4:
-            return False
-        last_us = packet.upper_us | (int.from_bytes(data, "little") & 0x7FFFFFFF)
-        return last_us * NS_PER_US < start_ns - DISORDER_NS
-
-    def _words(self, packet: _Packet) -> Iterator[npt.NDArray[np.int64]]:
-        """Read a packet's events, as many at a time as fit the buffer."""
-        for start in range(packet.start, packet.end, _READ_EVENTS * _EVENT_BYTES):
-            self._stream.seek(start)
-            data = self._stream.read(min(packet.end - start, _READ_EVENTS * _EVENT_BYTES))
-            if len(data) < _EVENT_BYTES:  # cut short
-                return
-            yield np.frombuffer(data, "<i8", len(data) // _EVENT_BYTES)
-
-    def _header_at(self, position: int) -> _Packet | None:
-        """Read the header at a place that has room for one; None when it cannot be one."""
-        self._stream.seek(position)
-        return _parse(self._stream.read(_HEADER.size), position)
-
-    def _packets(self) -> Iterator[_Packet | None]:
-        """Read the packets' headers; None for a place where none begins, after which the next one was sought."""
-        file_bytes = self._stream.seek(0, os.SEEK_END)
-        position = self._offset
-        while position + _HEADER.size <= file_bytes:
-            packet = self._header_at(position)
-            # One that reaches beyond the end is the last, cut short, or else its number is damaged.
-            if packet is None or packet.end > file_bytes:
-                following = self._find_packet(position + 1, file_bytes)
-                if packet is None or following < file_bytes:
-                    yield None
-                    position = following
-                    continue
-            yield packet
-            position = packet.end
-        if position != file_bytes:  # the last packet, or its header, is cut short
-            yield None
-
-    def _find_packet(self, position: int, file_bytes: int) -> int:
-        """Find the next place that looks like a packet of events; the end of the file where there is none."""
-        mark = struct.pack("<ii", _EVENT_BYTES, _TIME_PLACE)
-        while position + _HEADER.size <= file_bytes:
-            self._stream.seek(position)
-            block = self._stream.read(min(_SCAN_BYTES, file_bytes - position))
-            place = block.find(mark, _MARK_PLACE)
-            while place >= 0:
-                if self._is_packet(position + place - _MARK_PLACE, file_bytes):
-                    return position + place - _MARK_PLACE
-                place = block.find(mark, place + 1)
-            position += max(1, len(block) - _MARK_PLACE - len(mark) + 1)
-        return file_bytes
-
-    def _is_packet(self, start: int, file_bytes: int) -> bool:
-        """Tell whether a whole packet begins at a place, and after it another one or the end."""
-        packet = self._header_at(start) if start + _HEADER.size <= file_bytes else None
-        if packet is None or packet.end > file_bytes:
-            return False
-        return packet.end + _HEADER.size > file_bytes or self._header_at(packet.end) is not None
 
     def _release(self) -> None:
         self._stream.close()

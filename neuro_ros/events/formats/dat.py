@@ -22,10 +22,10 @@ from typing import no_type_check
 import numba
 import numpy as np
 
-from neuro_ros.events.encodings.base import OUT_OF_AREA, TIME_WRAPS, WordDecoder
+from neuro_ros.events.encodings.base import OUT_OF_AREA, TIME_WRAPS
 from neuro_ros.events.formats.base import OpenOptions
 from neuro_ros.events.formats.raw import read_header
-from neuro_ros.events.formats.records import NS_PER_US, RecordRecording, unwrap
+from neuro_ros.events.formats.records import RecordDecoder, RecordRecording, unwrap
 from neuro_ros.events.types import RecordingError
 
 __all__ = ["DatDecoder", "DatRecording", "matches", "open_dat"]
@@ -76,7 +76,7 @@ def _decode(words, state, counts, width, height, events, triggers):
     return used, event_count, trigger_count
 
 
-class DatDecoder(WordDecoder):
+class DatDecoder(RecordDecoder):
     """Decodes the events of a DAT file.
 
     Parameters
@@ -87,19 +87,15 @@ class DatDecoder(WordDecoder):
         0 for events before version 2, 1 for those of version 2, 2 for triggers.
     """
 
-    word_bytes = _EVENT_BYTES
     word_dtype = np.dtype("<i8")
+    time_dtype = np.dtype("<u4")
+    time_place = 0
     initial_state = (-1, _NEW)
-    synchronised_slots = ()
     kernel = staticmethod(_decode)
 
     def __init__(self, width: int, height: int, kind: int = _NEW) -> None:
         super().__init__(width, height)
         self._state[_KIND] = kind
-
-    def start_at(self, time_ns: int) -> None:
-        """Say roughly when the stream begins, for times beyond the 71.6 min that the words can tell."""
-        self._state[_LAST] = time_ns // NS_PER_US
 
 
 class DatRecording(RecordRecording):

@@ -14,8 +14,9 @@ has to be given.
 
 Uncompressed, gzip and whatever the installed filters unpack. Metavision packs with
 its own codec ECF, whose plugin was not at hand: reading through it is untested.
-Times are in order but for little, so that a later one is found by bisection, and
-the indices that some layouts have are not needed.
+A later time is found by a look at all times before it, which is taken once and,
+where they are packed, costs much of what reading them does. The indices that some
+layouts have are not used: whether they are true shows only then.
 
 References
 ----------
@@ -34,8 +35,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.events.formats import _h5py_shim as h5
+from neuro_ros.events.formats._time_index import NEVER_PASSED, TimeIndex
 from neuro_ros.events.formats.base import OpenOptions, Recording, split_batch
-from neuro_ros.events.formats.records import DISORDER_NS, NS_PER_US
+from neuro_ros.events.formats.records import NS_PER_US
 from neuro_ros.events.stream import BackwardsCounter
 from neuro_ros.events.types import EVENT_DTYPE, TRIGGER_DTYPE, EventBatch, RecordingError, as_words, empty_triggers
 
@@ -44,6 +46,7 @@ __all__ = ["Hdf5Recording", "matches", "open_hdf5"]
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 _NS_PER_S = 1_000_000_000
 _NO_TIME = np.iinfo(np.int64).max
+_BEFORE_ALL = np.iinfo(np.int64).min
 _TABLES = ("CD/events", "events")
 _COLUMNS = (
     {"x": "events/x", "y": "events/y", "p": "events/p", "t": "events/t"},
@@ -90,20 +93,16 @@ class _Table:
         parts["t"] = _times_ns(parts["t"], self._offset_us)
         return parts
 
-    def find(self, time_ns: int) -> int:
-        """Find a row before which no time is as late as this one, but for what is out of order."""
-        low, high = 0, self.length
-        while low < high:
-            middle = (low + high) // 2
-            if self._time(middle) < time_ns:
-                low = middle + 1
-            else:
-                high = middle
-        return low
-
-    def _time(self, row: int) -> int:
-        column = self._columns["t"].read(row, row + 1)
-        return int(_times_ns(column["t"] if self._fields else column, self._offset_us)[0])
+    def pieces(self) -> Iterator[tuple[int, float]]:
+        """Cut the rows into pieces for a `TimeIndex`; one whose times cannot be read has no events."""
+        for start in range(0, self.length, self.step):
+            try:
+                column = self._columns["t"].read(start, min(start + self.step, self.length))
+            except h5.DAMAGE:
+                continue
+            times = _times_ns(column["t"] if self._fields else column, self._offset_us)
+            yield start, int(times[times != _NO_TIME].max(initial=_BEFORE_ALL)) + 1
+        yield self.length, NEVER_PASSED
 
 
 def _read_triggers(table: _Table | None) -> Iterator[npt.NDArray[np.void]]:
@@ -139,6 +138,7 @@ class Hdf5Recording(Recording):
         super().__init__(path, "hdf5", width, height)
         self._file = file
         self._events = events
+        self._index = TimeIndex(events.pieces)
         self._triggers = triggers
 
     def _batches(self, max_events: int, start_ns: int | None) -> Iterator[EventBatch]:
@@ -147,12 +147,7 @@ class Hdf5Recording(Recording):
         buffer = np.zeros(table.step, EVENT_DTYPE)
         triggers = _Merger(self._triggers, self.counters)
         complete = True
-        first = 0
-        if start_ns is not None:
-            try:
-                first = table.find(start_ns - DISORDER_NS)
-            except h5.DAMAGE:  # will be met and counted on the way
-                first = 0
+        first = 0 if start_ns is None else self._index.find(start_ns)
         for start in range(first, table.length, table.step):
             stop = min(start + table.step, table.length)
             try:

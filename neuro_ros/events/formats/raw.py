@@ -23,6 +23,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +32,7 @@ import numpy.typing as npt
 
 from neuro_ros.events.encodings import ENCODINGS, FOREIGN, BytesDecoder, Encoding, find_encoding
 from neuro_ros.events.encodings.evt21 import looks_legacy
-from neuro_ros.events.formats._time_index import TimeIndex
+from neuro_ros.events.formats._time_index import TimeIndex, can_follow, follow_words
 from neuro_ros.events.formats.base import OpenOptions, Recording, RecordingWriter
 from neuro_ros.events.stream import decode_stream
 from neuro_ros.events.types import EventBatch, RecordingError
@@ -179,8 +180,9 @@ class RawRecording(Recording):
         self._offset = offset
         self._time_base_ns = time_base_ns
         self._file = path.open("rb", buffering=0)
-        self._index = TimeIndex(self._fresh_decoder())
-        self.seekable = self._index.usable
+        decoder = self._fresh_decoder()
+        self.seekable = can_follow(decoder)
+        self._index = TimeIndex(partial(follow_words, decoder, decoder.state, self._file, offset))
 
     def _fresh_decoder(self) -> BytesDecoder:
         decoder = self._encoding.decoder(self.width, self.height)
@@ -190,20 +192,11 @@ class RawRecording(Recording):
 
     def _batches(self, max_events: int, start_ns: int | None) -> Iterator[EventBatch]:
         decoder = self._fresh_decoder()
-        position = 0
+        position = self._offset
         if start_ns is not None and self.seekable:
-            position, state = self._index.find(start_ns, self._read_block)
-            decoder.state = state
-        self._file.seek(self._offset + position)
+            position, decoder.state = self._index.find(start_ns)
+        self._file.seek(position)
         return decode_stream(self._file.readinto, decoder, self.counters, max_events)
-
-    def _read_block(self, position: int, block: npt.NDArray[np.uint8]) -> int:
-        self._file.seek(self._offset + position)
-        view = block.data
-        count = 0
-        while count < len(block) and (more := self._file.readinto(view[count:])):
-            count += more
-        return count
 
     def _release(self) -> None:
         self._file.close()

@@ -2,9 +2,9 @@
 """Recordings that are a header and then one stream of bytes for one decoder, and those made of records of one size.
 
 A format gives the decoder and the place where the stream begins. Where every
-record has the same size and a time of its own, a pass from a later time on need
-not read what lies before: a few thousand times, read once across the file, tell
-where to begin and how often the counter has started over until there.
+record has the same size and a time of its own, a pass from a later time on does
+not decode what lies before: only the times are followed, once, since a damaged
+one changes how often the counter has started over for all that come after it.
 """
 
 from __future__ import annotations
@@ -12,28 +12,26 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Iterator
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, no_type_check
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
 from neuro_ros.events.encodings import BytesDecoder
+from neuro_ros.events.encodings.base import WordDecoder
+from neuro_ros.events.formats._time_index import TimeIndex, follow_words
 from neuro_ros.events.formats.base import Recording
 from neuro_ros.events.stream import decode_stream
 from neuro_ros.events.types import EVENT_DTYPE, EventBatch
 
-__all__ = ["DISORDER_NS", "NS_PER_US", "RecordRecording", "StreamRecording", "unwrap"]
+__all__ = ["NS_PER_US", "RecordDecoder", "RecordRecording", "StreamRecording", "unwrap"]
 
 NS_PER_US = 1000
 
-#: How far times may step back in a recording that is entered at a later time; far more than any sensor does.
-DISORDER_NS = 1_000_000_000
-
-# Places at which the times of a recording are looked up, and the least number of records between them. Less than
-# half the range of the counter may pass from one to the next; so much is read in vain after a seek.
-_MOST_PROBES = 1 << 14
-_LEAST_STRIDE = 512
+_LAST = 0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -50,6 +48,41 @@ def unwrap(raw, last, time_range):
     if step >= time_range // 2 and last + step >= time_range:
         step -= time_range
     return last + step
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _follow(times, state):
+    """Follow the times of records as their decoders do; return a time [ns] that none of them reaches."""
+    last = state[_LAST]
+    latest = np.int64(-1)
+    for index in range(len(times)):
+        last = unwrap(np.int64(times[np.uintp(index)]), last, 1 << 32)
+        latest = max(latest, last * 1000)
+    state[_LAST] = last
+    return latest + 1
+
+
+class RecordDecoder(WordDecoder):
+    """A decoder of records of eight bytes, a word and a time, whose state begins with the last time [us].
+
+    Attributes
+    ----------
+    time_dtype : numpy.dtype
+        A half of a record.
+    time_place : int
+        Which half is the time, 0 or 1.
+    """
+
+    word_bytes = 8
+    synchronised_slots = ()
+    time_dtype: ClassVar[np.dtype]
+    time_place: ClassVar[int]
+
+    def skip(self, data: npt.NDArray[np.uint8], time_base_ns: int = 0) -> int:  # noqa: ARG002 - of the interface
+        """See `BytesDecoder.skip`."""
+        times = data.view(self.time_dtype)[self.time_place :: 2]
+        return int(_follow(times.astype(np.uint32), self._state))
 
 
 class StreamRecording(Recording):
@@ -75,7 +108,7 @@ class StreamRecording(Recording):
         """Make a decoder in its initial state."""
 
     def _enter(self, decoder: BytesDecoder, start_ns: int) -> int:  # noqa: ARG002 - of formats that are seekable
-        """Prepare the decoder for a time and return the place in the file to begin at [bytes]."""
+        """Bring the decoder to a place before which nothing reaches a time; return the place in the file [bytes]."""
         return self._offset
 
     def _is_cut_short(self, decoder: BytesDecoder) -> bool:
@@ -94,48 +127,16 @@ class StreamRecording(Recording):
 
 
 class RecordRecording(StreamRecording):
-    """A stream of records of one size, each with a 32-bit time in microseconds.
-
-    Attributes
-    ----------
-    record_bytes : int
-    time_place : int
-        Where in a record the time stands [bytes].
-    byteorder : str
-        Of the time, ``little`` or ``big``.
-    """
+    """A stream of records of one size, each with a time; its decoder is a `RecordDecoder`."""
 
     seekable = True
-    time_range: ClassVar[int] = 1 << 32
-    record_bytes: ClassVar[int] = 8
-    time_place: ClassVar[int] = 0
-    byteorder: ClassVar[str] = "little"
 
-    def __init__(self, path: Path, form: str, width: int, height: int, offset: int) -> None:
-        super().__init__(path, form, width, height, offset)
-        self._probes: list[int] | None = None
-        self._stride = _LEAST_STRIDE
-
-    def _probe(self) -> list[int]:
-        """Return the unwrapped times [us] of every so many records, the first one included."""
-        if self._probes is None:
-            count = (os.fstat(self._file.fileno()).st_size - self._offset) // self.record_bytes
-            self._stride = max(_LEAST_STRIDE, -(-count // _MOST_PROBES))
-            self._probes = []
-            last = -1
-            for index in range(0, count, self._stride):
-                self._file.seek(self._offset + index * self.record_bytes + self.time_place)
-                raw = int.from_bytes(self._file.read(4), "big" if self.byteorder == "big" else "little")
-                last = unwrap(raw, last, self.time_range)
-                self._probes.append(last)
-        return self._probes
+    @cached_property
+    def _index(self) -> TimeIndex:
+        """Made when it is first asked for, by whoever is ready to make decoders."""
+        decoder = self._decoder()
+        return TimeIndex(partial(follow_words, decoder, decoder.state, self._file, self._offset))
 
     def _enter(self, decoder: BytesDecoder, start_ns: int) -> int:
-        probes = self._probe()
-        if not probes:
-            return self._offset
-        goal_us = (start_ns - DISORDER_NS) // NS_PER_US
-        late = next((index for index, time_us in enumerate(probes) if time_us >= goal_us), len(probes))
-        index = max(late - 1, 0)
-        decoder.start_at(probes[index] * NS_PER_US)
-        return self._offset + index * self._stride * self.record_bytes
+        position, decoder.state = self._index.find(start_ns)
+        return int(position)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from neuro_ros.events import EVENT_DTYPE, TRIGGER_DTYPE, RecordingError, open_recording
-from neuro_ros.events.formats import _h5py_shim
+from neuro_ros.events.formats import _h5py_shim, hdf5
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
 
@@ -139,7 +139,8 @@ def test_columns_in_seconds_with_polarities_of_either_sign(tmp_path):
 
 
 @pytest.mark.parametrize("storage", ["contiguous", "gzip", "shuffle"])
-def test_a_later_start_gives_what_a_full_pass_gives_from_there_on(storage, tmp_path):
+def test_a_later_start_gives_what_a_full_pass_gives_from_there_on(storage, tmp_path, monkeypatch):
+    monkeypatch.setattr(hdf5, "_MOST_EVENTS", 1 << 12)  # so that there is something to pass over
     path = tmp_path / "recording.h5"
     events = make_events(step_us=1000)
     events["x"][0] = 640  # beyond the sensor, so that its counter tells what was read
