@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import array
+import signal
 import sys
 import threading
 import time
@@ -58,6 +59,11 @@ def main() -> int:
     parser.add_argument("--topic", default="events")
     parser.add_argument("--rate", type=float, default=1.0, help="pace against the bag's times (default: 1)")
     parser.add_argument("--frame-id", default="", help="default: as in the packets")
+    parser.add_argument(
+        "--on-signal",
+        action="store_true",
+        help="begin on SIGUSR1, not as soon as a subscriber is known: it may not know this publisher yet",
+    )
     args = parser.parse_args()
     try:
         packets = _packets(args.bag, args.frame_id)
@@ -68,10 +74,12 @@ def main() -> int:
     node = Node("camera_driver")
     publisher = node.create_publisher(conversion.ros_class(EventPacket), args.topic, qos.publisher_qos("events"))
     pause = threading.Event()
-    sys.stdout.write(f"{len(packets)} packets, waiting for a subscriber\n")
+    signalled = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda _number, _frame: signalled.set())
+    sys.stdout.write(f"{len(packets)} packets, waiting\n")
     sys.stdout.flush()
     try:
-        while publisher.get_subscription_count() == 0:
+        while publisher.get_subscription_count() == 0 or (args.on_signal and not signalled.is_set()):
             pause.wait(_POLL_S)
         sys.stdout.write("publishing\n")
         sys.stdout.flush()

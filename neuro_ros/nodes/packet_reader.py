@@ -87,6 +87,11 @@ class PacketReader:
             return None
         return taken
 
+    @property
+    def publishers(self) -> int:
+        """Publishers that are matched."""
+        return int(self._subscription.handle.get_publisher_count())
+
     def close(self) -> None:
         """Destroy the subscription; safe twice."""
         subscription, self._subscription = self._subscription, None

@@ -2,6 +2,7 @@
 """Packets of a publisher process through the middleware: the windows are the file's, whatever the encoding."""
 
 import importlib.util
+import signal
 import sys
 from pathlib import Path
 
@@ -44,6 +45,17 @@ def read_windows(path):
         return windows, events, triggers
 
 
+def publish(bed, spawn, node, bag, *options):
+    """Start a process that publishes a bag's packets once both sides know each other, so that none is lost unheard."""
+    module = "neuro_ros.nodes.packet_publisher"
+    topic = f"{bed.namespace}/events"
+    child = spawn([sys.executable, "-m", module, str(bag), "--topic", topic, "--on-signal", *options])
+    child.wait_for("waiting")
+    bed.until(lambda: node._reader.publishers == 1, what="the driver to be known")
+    child.send_signal(signal.SIGUSR1)
+    return child
+
+
 @pytest.mark.parametrize("bag", BAGS)
 def test_a_bag_published_by_another_process_makes_the_windows_of_the_file(bag, bed, spawn):
     windows, events, triggers = read_windows(DATA / bag)
@@ -63,8 +75,7 @@ def test_a_bag_published_by_another_process_makes_the_windows_of_the_file(bag, b
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
     bed.until(lambda: node.subscription_count("spikes") == 1 and node.subscription_count("events/trigger") == 1)
-    driver = [sys.executable, "-m", "neuro_ros.nodes.packet_publisher", str(DATA / bag)]
-    spawn([*driver, "--topic", f"{bed.namespace}/events", "--rate", "0.5"])
+    publish(bed, spawn, node, DATA / bag, "--rate", "0.5")
     account = node.core.account
     bed.until(lambda: account.events_read == events, 60.0, f"{events} events")
     bed.until(lambda: len(spikes) == len(windows), 20.0, f"{len(windows)} windows")
@@ -94,12 +105,12 @@ def test_a_driver_that_stops_and_comes_back_is_followed(bed, spawn):
     diagnostics = bed.collect(DiagnosticArray, "/diagnostics", 1000)
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    driver = [sys.executable, "-m", "neuro_ros.nodes.packet_publisher", str(bag), "--topic", f"{bed.namespace}/events"]
     account = node.core.account
     for times in (1, 2):
-        child = spawn(driver)
+        child = publish(bed, spawn, node, bag)
         bed.until(lambda total=times * events: account.events_read == total, 60.0, f"{times} times {events} events")
         child.stop()
+        bed.until(lambda: node._reader.publishers == 0, what="the driver to be gone")
 
     def last(name):
         return next(
