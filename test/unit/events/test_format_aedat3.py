@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from neuro_ros.events import EVENT_DTYPE, TRIGGER_DTYPE, RecordingError, open_recording
+from neuro_ros.events.formats import _aedat3_packets
 
 HEADER = (
     b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n"
@@ -121,7 +122,8 @@ def test_a_packet_larger_than_the_buffer(tmp_path):
     assert read(path)[0].tolist() == as_list(rows)
 
 
-def test_a_later_start_gives_what_a_full_pass_gives_from_there_on(tmp_path):
+def test_a_later_start_gives_what_a_full_pass_gives_from_there_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(_aedat3_packets, "_PIECE_BYTES", 1 << 14)  # so that there is something to pass over
     rows = make_rows(20_000, 1000)
     rows[0] = (rows[0][0], 128, 0, 0)  # beyond the sensor, so that its counter tells what was read
     path = tmp_path / "a.aedat"
@@ -134,6 +136,31 @@ def test_a_later_start_gives_what_a_full_pass_gives_from_there_on(tmp_path):
         late, _, counters, _ = read(path, start_ns=start_ns)
         assert late.tolist() == whole[whole["t"] >= start_ns].tolist()
         assert counters.out_of_area == (row < 1000)
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 300, 3000, 1 << 20])
+def test_a_later_start_in_a_damaged_file_with_time_that_runs_back(piece_bytes, tmp_path, monkeypatch):
+    monkeypatch.setattr(_aedat3_packets, "_PIECE_BYTES", piece_bytes)
+    packets = make_file(make_rows(600, 3_000_000), 20)[len(HEADER) :]
+    inputs = packet(0, [special(t * 1000, 2 + t % 3) for t in range(40)])
+    others = packet(1, [polarity(2**31 - 1, 3, 3, 1)], overflow=9, source=2) + packet(3, [bytes(36)] * 2, 9, size=36)
+    path = tmp_path / "a.aedat"
+    rng = np.random.default_rng(8)
+    for _ in range(10):
+        data = bytearray(packets + inputs + others + packets[: len(packets) // 2] + packets + inputs)
+        for place in rng.integers(0, len(data), 12):
+            data[place] ^= 1 << int(rng.integers(0, 8))
+        path.write_bytes(HEADER + data[: len(data) - int(rng.integers(0, 40))])
+        with open_recording(path) as recording:
+
+            def rows(start_ns=None):
+                batches = [(b.events.tolist(), b.triggers.tolist()) for b in recording.batches(99, start_ns)]
+                return [[row for batch in batches for row in batch[part]] for part in (0, 1)]
+
+            whole = rows()
+            times_ns = sorted(event[0] for event in whole[0])
+            for start_ns in (times_ns[-1], 0, times_ns[700], times_ns[200], times_ns[-3] + 1, 1 << 62):
+                assert rows(start_ns) == [[row for row in part if row[0] >= start_ns] for part in whole]
 
 
 def test_a_file_that_is_cut_short(tmp_path):

@@ -91,7 +91,7 @@ def recordings(tmp_path_factory):
 def small_pieces(monkeypatch):
     """Let an index cut a recording into pieces as small as the recordings here ask for."""
     monkeypatch.setattr(_time_index, "_BLOCK_BYTES", 1 << 12)
-    monkeypatch.setattr(_aedat3_packets, "_PIECE_BYTES", 1 << 12)
+    monkeypatch.setattr(_aedat3_packets, "_PIECE_BYTES", 1 << 13)
     monkeypatch.setattr(hdf5, "_LEAST_EVENTS", 200)
 
 
