@@ -34,6 +34,7 @@ FILLED = [
     messages.ExternalTrigger(id=7, edge=1, sensor_time_ns=44),
     messages.EventPacket(height=480, width=640, seq=1, encoding="evt3", events=b"\x01\x02"),
     messages.Temperature(temperature=40.5, variance=0.25),
+    messages.Image(height=1, width=2, encoding="rgb8", step=6, data=b"\x00\x01\x02\xfd\xfe\xff"),
 ]
 
 
