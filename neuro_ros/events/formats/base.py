@@ -80,7 +80,8 @@ class Recording(ABC):
     width, height : int
         Of the sensor [px].
     seekable : bool
-        True when a pass from a later time on does not decode what lies far before.
+        True when a pass from a later time on does not decode what lies far before. The first such pass may have to
+        look through the times up to there, which takes less than a full pass, or as much where they are packed.
     counters : DecodeCounters
         Of the latest pass over the events.
     """
