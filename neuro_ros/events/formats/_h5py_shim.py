@@ -3,7 +3,8 @@
 
 A file may point to other files, may declare pieces that need more memory than
 there is, and may be packed with filters that are not installed. All of that is
-refused before anything is read. Pieces packed with gzip are unpacked here, because
+refused before anything is read. Whether the library comes back from a file at all
+is tried out in another process. Pieces packed with gzip are unpacked here, because
 the library unpacks whatever comes out, and a megabyte can become a gigabyte.
 """
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,10 @@ DAMAGE = (
 
 #: A larger piece of a dataset, which is unpacked as a whole, is refused; Metavision's have 256 KiB.
 MAX_CHUNK_BYTES = 1 << 24
+
+#: How long the library may take to look through a file's structure [s]; a good one takes a quarter of a second.
+TRIAL_S = 20.0
+_TRIAL = Path(__file__).with_name("_hdf5_trial.py")
 
 _MAX_ENTRY_BYTES = 1 << 8
 
@@ -68,8 +75,24 @@ def _h5py() -> Any:
     return h5py
 
 
+def _try_out(path: Path) -> None:
+    """Have another process look through the file first; raises ValueError where the library does not come back."""
+    command = [sys.executable, str(_TRIAL), str(path)]
+    quiet = subprocess.DEVNULL
+    try:
+        status = subprocess.run(
+            command, stdin=quiet, stdout=quiet, stderr=quiet, timeout=TRIAL_S, check=False
+        ).returncode
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"its structure is damaged: reading it does not end within {TRIAL_S:g} s") from None
+    if status < 0:
+        raise ValueError(f"its structure is damaged: the HDF5 library ends with signal {-status} on it")
+
+
 def open_file(path: Path) -> Any:
     """Open a file for reading; raises one of `DAMAGE`."""
+    _h5py()
+    _try_out(path)
     # No lock, so that a file on a read-only medium can be read; room in the cache for a whole chunk of each dataset.
     return _h5py().File(path, "r", locking=False, rdcc_nbytes=MAX_CHUNK_BYTES)
 
