@@ -6,6 +6,8 @@ from neuro_ros.timesync.envelope import Envelope, fit_envelope, lower_hull
 from neuro_ros.timesync.one_way import ClockEstimate, OneWayClock, OneWayCounters
 from neuro_ros.timesync.settings import OneWaySettings, TimesyncError
 from neuro_ros.timesync.states import ClockState
+from neuro_ros.timesync.two_way import TwoWayCounters, TwoWayEstimate, TwoWayEstimator
+from neuro_ros.timesync.two_way_settings import TwoWaySettings
 
 __all__ = [
     "ClockEstimate",
@@ -16,6 +18,10 @@ __all__ = [
     "OneWayCounters",
     "OneWaySettings",
     "TimesyncError",
+    "TwoWayCounters",
+    "TwoWayEstimate",
+    "TwoWayEstimator",
+    "TwoWaySettings",
     "fit_envelope",
     "lower_hull",
 ]

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bounded window of delays in one direction, with the line under them.
+
+The window keeps the least delayed point of each bucket of time, which is the minimum selection of `two_way`: what a
+queue has held up never reaches the line. Buckets double in width when the points become too many, so memory and work
+are bounded at any rate. This module refuses to know what the delays mean; all it sees are integers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from neuro_ros.timesync.envelope import Envelope, fit_envelope
+
+__all__ = ["DelayCloud"]
+
+#: Width of a bucket before any merging [ns].
+_FIRST_BUCKET_NS = 1_000_000
+
+
+@dataclass(slots=True)
+class _Point:
+    """The least delayed sample of one bucket."""
+
+    bucket: int
+    x: int
+    y: int
+    count: int
+
+
+class DelayCloud:
+    """Points (time, delay) of one direction.
+
+    Parameters
+    ----------
+    capacity : int
+        Points kept; neighbours are merged beyond.
+
+    Attributes
+    ----------
+    fit : Envelope or None
+        The line as of the last call of `refit`.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.fit: Envelope | None = None
+        self._capacity = capacity
+        self._points: deque[_Point] = deque()
+        self._bucket_ns = _FIRST_BUCKET_NS
+
+    def __len__(self) -> int:
+        """Return the number of samples that the window stands for."""
+        return sum(point.count for point in self._points)
+
+    @property
+    def span_ns(self) -> int:
+        """Time from the oldest to the newest point [ns]."""
+        return self._points[-1].x - self._points[0].x if self._points else 0
+
+    def add(self, x: int, y: int, oldest: int) -> None:
+        """Take a point that is not older than the newest one, and drop those before `oldest`."""
+        points = self._points
+        bucket = x // self._bucket_ns
+        if points and points[-1].bucket >= bucket:
+            last = points[-1]
+            last.count += 1
+            if self._height(x, y) < self._height(last.x, last.y):
+                last.x, last.y = x, y
+        else:
+            points.append(_Point(bucket, x, y, 1))
+        while points[0].x < oldest:
+            points.popleft()
+        while len(self._points) > self._capacity:
+            self._merge()
+
+    def refit(self) -> None:
+        """Fit the line anew."""
+        self.fit = fit_envelope([(point.x, point.y) for point in self._points])
+
+    def _height(self, x: int, y: int) -> int:
+        """Height of a point above the present slope, up to a constant."""
+        return y - x * self.fit.rise // self.fit.run if self.fit else y
+
+    def _merge(self) -> None:
+        """Double the bucket width; of two points that meet in one bucket the less delayed one survives."""
+        self._bucket_ns *= 2
+        merged: deque[_Point] = deque()
+        for point in self._points:
+            point.bucket = point.x // self._bucket_ns
+            if not merged or merged[-1].bucket != point.bucket:
+                merged.append(point)
+                continue
+            last = merged[-1]
+            last.count += point.count
+            if self._height(point.x, point.y) < self._height(last.x, last.y):
+                last.x, last.y = point.x, point.y
+        self._points = merged
