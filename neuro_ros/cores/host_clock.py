@@ -156,7 +156,8 @@ class HostClock:
         else:
             text = (
                 f"{view.state.name}, offset {estimate.offset_ns / 1e3:+.1f} us, "
-                f"sigma {estimate.sigma_ns / 1e3:.1f} us, path {estimate.mean_path_delay_ns / 1e3:.1f} us, skew {estimate.skew_ppb / 1e3:+.2f} ppm"
+                f"sigma {estimate.sigma_ns / 1e3:.1f} us, "
+                f"path {estimate.mean_path_delay_ns / 1e3:.1f} us, skew {estimate.skew_ppb / 1e3:+.2f} ppm"
             )
         if not estimate.plausible:
             level = HealthLevel.WARN
