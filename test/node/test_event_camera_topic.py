@@ -16,7 +16,13 @@ from neuro_ros.nodes import qos
 from neuro_ros.nodes.event_camera import EventCameraNode
 
 DATA = Path(__file__).resolve().parents[1] / "data"
-BAGS = ("test_events_1", "test_data_evt3_trigger", "test_data_libcaer_rollover_cut", "test_events_2_cut", "test_data_mono_cd")
+BAGS = (
+    "test_events_1",
+    "test_data_evt3_trigger",
+    "test_data_libcaer_rollover_cut",
+    "test_events_2_cut",
+    "test_data_mono_cd",
+)
 SIDE = 32
 LENGTH_NS = 50_000_000
 pytestmark = pytest.mark.skipif(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from neuro_ros.cores.parameters._fields import ParameterError, parameter
-from neuro_ros.cores.parameters.ptp import PtpParameters
+from neuro_ros.cores.parameters._ptp import PtpParameters
 from neuro_ros.timesync.settings import OneWaySettings, TimesyncError
 from neuro_ros.timesync.two_way_settings import TwoWaySettings
 
