@@ -109,21 +109,22 @@ class HostClockWatch:
         return parse(result.stdout) or "not running"
 
     def health(self) -> list[Health]:
-        """Return what they said last: OK when one of them disciplines the clock, or none is installed."""
+        """Return what they said last: a WARN when chrony runs without a source that it believes."""
         answers = self._answers
         figures: dict[str, object] = {}
-        texts, good, running = [], False, False
+        texts, worried = [], False
         for name in _TOOLS:
             answer = answers.get(name, "not asked yet" if name in self._commands else "not installed")
             if isinstance(answer, str):
                 figures[name] = answer
                 continue
-            running, good = True, good or answer.synchronised
+            # A host that is itself PTP's grandmaster has none, and that is no fault.
+            worried |= answer.program == "chrony" and not answer.synchronised
             figures[name] = "synchronised" if answer.synchronised else "not synchronised"
             figures[f"{name} distance_us"] = answer.distance_s * 1e6
             figures |= {f"{name} {key}": value for key, value in answer.values.items()}
             texts.append(f"{name} {figures[name]}, {answer.distance_s * 1e6:.1f} us off")
-        level = HealthLevel.WARN if running and not good else HealthLevel.OK
+        level = HealthLevel.WARN if worried else HealthLevel.OK
         return [Health("host clock", level, "; ".join(texts) or "neither chrony nor linuxptp runs here", figures)]
 
     def close(self) -> None:

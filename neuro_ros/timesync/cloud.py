@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bounded window of delays in one direction, with the line under them.
+"""A bounded window of delays in one direction.
 
 The window keeps the least delayed point of each bucket of time, which is the minimum selection of `two_way`: what a
 queue has held up never reaches the line. Buckets double in width when the points become too many, so memory and work
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from neuro_ros.timesync.envelope import Envelope, fit_envelope
+from neuro_ros.timesync.envelope import Envelope
 
 __all__ = ["DelayCloud"]
 
@@ -40,7 +40,7 @@ class DelayCloud:
     Attributes
     ----------
     fit : Envelope or None
-        The line as of the last call of `refit`.
+        The line under the points as far as its owner knows: what is high above it is dropped first.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -74,9 +74,10 @@ class DelayCloud:
         while len(self._points) > self._capacity:
             self._merge()
 
-    def refit(self) -> None:
-        """Fit the line anew."""
-        self.fit = fit_envelope([(point.x, point.y) for point in self._points])
+    @property
+    def points(self) -> list[tuple[int, int]]:
+        """The points, oldest first."""
+        return [(point.x, point.y) for point in self._points]
 
     def _height(self, x: int, y: int) -> int:
         """Height of a point above the present slope, up to a constant."""

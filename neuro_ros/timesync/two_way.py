@@ -10,10 +10,11 @@ so each direction is a cloud of points above a line, and (IEEE 1588-2019 clause 
 
     offset = ((t2 - t1) - (t4 - t3)) / 2    mean_path_delay = ((t2 - t1) + (t4 - t3)) / 2
 
-is taken of the two *lower envelopes* instead of single exchanges. That is minimum-round-trip selection carried to its
-end: the quickest messages of either direction count, even if they never met in one exchange, the skew comes from the
-same lines, and waiting of any length in a queue changes nothing. An asymmetry of the least delays themselves cannot be
-seen by any two-way method; half of it is the error it makes, and ``sigma_ns`` does not contain it.
+is taken of the two *lower envelopes* instead of single exchanges (`envelope_pair`). That is minimum-round-trip
+selection carried to its end: the quickest messages of either direction count, even if they never met in one exchange,
+the skew comes from the same lines, and waiting of any length in a queue changes nothing. An asymmetry of the least
+delays themselves cannot be seen by any two-way method; half of it is the error it makes, and ``sigma_ns`` does not
+contain it.
 
 The gate: no message travels faster than the quickest. An exchange that says so in either direction contradicts the
 estimate (a master's lie, a clock that was set). It is set aside and counted; several in a row that agree with each
@@ -44,6 +45,7 @@ from dataclasses import dataclass
 
 from neuro_ros.timesync.clock_map import PPB, ClockMap
 from neuro_ros.timesync.cloud import DelayCloud
+from neuro_ros.timesync.envelope_pair import EnvelopePair, fit_pair
 from neuro_ros.timesync.exchange import Exchange
 from neuro_ros.timesync.states import ClockState
 from neuro_ros.timesync.two_way_settings import TwoWaySettings
@@ -157,6 +159,7 @@ class TwoWayEstimator:
         self._back = DelayCloud(self.settings.capacity)
         self._origin = (exchanges[0].t1_ns, exchanges[0].t2_ns) if exchanges else (0, 0)
         self._newest: Exchange | None = None
+        self._pair: EnvelopePair | None = None
         self._fitted_ns = -_S
         self._locked = False
         for exchange in exchanges:
@@ -204,8 +207,8 @@ class TwoWayEstimator:
 
     def _contradicts(self, exchange: Exchange, newest: Exchange) -> bool:
         """Tell whether a message would have been faster than is possible."""
-        there, back = self._there.fit, self._back.fit
-        if there is None or back is None:
+        pair = self._pair
+        if pair is None:
             return False
         early, margin = self.settings.early_s * _S, _GATE_SIGMAS
         x1, y1 = self._there_point(exchange)
@@ -213,8 +216,8 @@ class TwoWayEstimator:
         far = abs(exchange.t4_ns - newest.t4_ns) > self.settings.window_s * _S * 1000
         return (
             far
-            or y1 - there.at(x1) < -(early + margin * self._sigma_ns(x1))
-            or y4 - back.at(x4) < -(early + margin * self._sigma_ns(x4))
+            or y1 - pair.there.at(x1) < -(early + margin * self._sigma_ns(x1))
+            or y4 - pair.back.at(x4) < -(early + margin * self._sigma_ns(x4))
         )
 
     def _suspect(self, exchange: Exchange) -> bool:
@@ -249,7 +252,7 @@ class TwoWayEstimator:
 
     def _insert(self, exchange: Exchange) -> None:
         self._newest = exchange
-        if self._there.fit is None:
+        if self._pair is None:
             self._early.append(exchange)
             del self._early[: -self.settings.capacity]
             self._start()
@@ -281,54 +284,46 @@ class TwoWayEstimator:
         for exchange in honest:
             self._put(exchange)
         self._refit(honest[-1].t4_ns - self._origin[0])
-        if self._there.fit is None:  # worth nothing: go on collecting
+        if self._pair is None:  # worth nothing: go on collecting
             self._early = honest
 
     def _refit(self, x: int) -> None:
         self._fitted_ns = x
         if len(self._back) < self.settings.min_samples or self._back.span_ns < self.settings.min_span_s * _S:
-            if self._there.fit is None:
+            if self._pair is None:
                 return
             # After a long silence the window holds too little for a line of its own: the old one bridges the gap.
             self._locked = False
             return
-        self._there.refit()
-        self._back.refit()
-        there, back = self._there.fit, self._back.fit
-        if there is None or back is None or self._sigma_ns(x) > self.settings.holdover_limit_s * _S:
+        pair = self._pair = fit_pair(self._there.points, self._back.points)
+        if pair is None or self._sigma_ns(x) > self.settings.holdover_limit_s * _S:
             newest = self._newest
             self._restart(())
             self._newest = newest
             return
+        self._there.fit, self._back.fit = pair.there, pair.back
         ratio = _UNLOCK_RATIO if self._locked else 1.0
         self._locked = (
             self._sigma_ns(x) <= ratio * self.settings.lock_sigma_s * _S
-            and self._skew_sigma() <= ratio * self.settings.lock_skew_sigma_ppm * 1e-6
+            and pair.slope_sigma <= ratio * self.settings.lock_skew_sigma_ppm * 1e-6
             and self._plausible()
         )
 
     # -- what is known -------------------------------------------------------------------------------------------------
 
-    def _skew(self) -> float:
-        there, back = self._there.fit, self._back.fit
-        return (there.slope - back.slope) / 2 if there and back else math.nan
-
-    def _skew_sigma(self) -> float:
-        there, back = self._there.fit, self._back.fit
-        return math.hypot(there.slope_sigma, back.slope_sigma) / 2 if there and back else math.nan
-
     def _plausible(self) -> bool:
-        return not abs(self._skew()) > self.settings.skew_limit_ppm * 1e-6
+        return self._pair is None or abs(self._pair.there.slope) <= self.settings.skew_limit_ppm * 1e-6
 
     def _sigma_ns(self, x: int) -> float:
         """Return the standard uncertainty of the offset at relative master's time `x` [ns]."""
-        there, back = self._there.fit, self._back.fit
-        if there is None or back is None:
+        pair = self._pair
+        if pair is None:
             return math.nan
-        scatter = [fit.sigma + fit.slope_sigma * max(0, x - fit.x_last) for fit in (there, back)]
+        # Scatter at the end and along the slope come from the same samples, so they add up in line.
+        scatter = pair.sigma + pair.slope_sigma * max(0, x - pair.back.x_last)
         # A skew that changes by w a second bends the truth away from the line by w d^2 / 2.
-        wander = 0.5 * self.settings.wander_ppb_per_s * PPB * ((x - back.x_mean) / _S) ** 2 * _S
-        return math.sqrt((self.settings.sigma_floor_s * _S) ** 2 + (math.hypot(*scatter) / 2) ** 2 + wander**2)
+        wander = 0.5 * self.settings.wander_ppb_per_s * PPB * ((x - pair.back.x_mean) / _S) ** 2 * _S
+        return math.sqrt((self.settings.sigma_floor_s * _S) ** 2 + scatter**2 + wander**2)
 
     def estimate(self, now_ns: int) -> TwoWayEstimate:
         """Return what is known at our time `now_ns` [ns].
@@ -338,8 +333,8 @@ class TwoWayEstimator:
         nan, newest = math.nan, self._newest
         samples = max(len(self._back), len(self._early))
         silence_ns = max(0, now_ns - newest.t3_ns) if newest else 0
-        there, back = self._there.fit, self._back.fit
-        if there is None or back is None or newest is None:
+        pair = self._pair
+        if pair is None or newest is None:
             return TwoWayEstimate(ClockState.UNLOCKED, None, nan, nan, nan, nan, nan, samples, silence_ns, True)
         x = newest.t4_ns - self._origin[0] + silence_ns  # master's time now; the skew does not matter to sigma
         sigma_ns = self._sigma_ns(x)
@@ -351,23 +346,23 @@ class TwoWayEstimator:
             state = ClockState.HOLDOVER
         else:
             state = ClockState.LOCKED if self._locked else ClockState.TRACKING
+        there, back = pair.there, pair.back
         reference = back.x_last
-        skew = self._skew()
         # Twice the offset at the reference, in whole nanoseconds, so that no epoch time is ever a float.
         twice = there.at(reference) - back.at(reference)
         clock = ClockMap(
             reference_sensor_ns=self._origin[0] + reference,
             reference_host_ns=self._origin[1] + reference + twice // 2,
-            skew_ppb=skew / PPB,
+            skew_ppb=there.slope / PPB,
         )
         return TwoWayEstimate(
             state=state,
             clock=clock,
             offset_ns=float(now_ns - clock.to_sensor_ns(now_ns)),
-            skew_ppb=skew / PPB,
+            skew_ppb=there.slope / PPB,
             mean_path_delay_ns=(there.at(reference) + back.at(reference)) / 2,
             sigma_ns=sigma_ns,
-            skew_sigma_ppb=self._skew_sigma() / PPB,
+            skew_sigma_ppb=pair.slope_sigma / PPB,
             samples=samples,
             silence_ns=silence_ns,
             plausible=self._plausible(),
