@@ -58,7 +58,8 @@ class SkewedNode(ClockSyncNode):
             "delay_ns": model.mean_path_delay_ns,
             "error_ns": model.offset_ns - truth_ns,
         }
-        print(json.dumps(row), flush=True)
+        sys.stdout.write(json.dumps(row) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

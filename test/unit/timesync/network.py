@@ -18,7 +18,7 @@ class Host:
 
     def __init__(self, name, clock, **parameters):
         self.name, self.clock = name, clock
-        values = {f"ptp.{key}": value for key, value in parameters.items()}
+        values = {key if "." in key else f"ptp.{key}": value for key, value in parameters.items()}
         self.core = ClockSyncCore(build(ClockSyncParameters, values), identity=name)
         self.up = True
         self.models = []  # (true time, model)
