@@ -14,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, ClassVar
 
 from lifecycle_msgs.msg import State
 from rclpy.clock import Clock, ClockType
@@ -97,6 +97,9 @@ class LifecycleShell(GuardedLifecycleNode):
         self._diagnostics_timer = self.create_timer(PERIOD_S, self.publish_diagnostics, clock=self._steady)
 
     # -- for subclasses ------------------------------------------------------------------------------------------
+
+    #: Timers of the core for which a subclass makes the calls itself, in :meth:`run`.
+    own_timers: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def parameters(self) -> Any:
@@ -237,6 +240,8 @@ class LifecycleShell(GuardedLifecycleNode):
             for topic, cls in core.inputs.items():
                 self._subscribe(topic, cls)
             for timer, period_ns in core.timers().items():
+                if timer in self.own_timers:
+                    continue
                 tick = functools.partial(self._tick, timer)
                 self._core_timers.append(self.create_timer(period_ns / _NS_PER_S, tick, clock=self._timer_clock()))
             if type(self).run is not LifecycleShell.run:
