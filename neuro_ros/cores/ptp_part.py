@@ -117,7 +117,7 @@ class PtpPart:
             self.log.say(f"clock {clock.clock_id}: output time stepped", self._steady_ns)
         due = (
             clock.published_ns is None
-            or self._steady_ns - clock.published_ns >= self._parameters.publish_period_s * _S
+            or self._steady_ns - clock.published_ns >= self._parameters.ptp.publish_period_s * _S
             or clock.peek(now_ns) is not clock.state
         )
         return [self._publish(clock, now_ns)] if due else []

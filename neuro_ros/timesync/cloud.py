@@ -48,10 +48,11 @@ class DelayCloud:
         self._capacity = capacity
         self._points: deque[_Point] = deque()
         self._bucket_ns = _FIRST_BUCKET_NS
+        self._count = 0
 
     def __len__(self) -> int:
         """Return the number of samples that the window stands for."""
-        return sum(point.count for point in self._points)
+        return self._count
 
     @property
     def span_ns(self) -> int:
@@ -61,6 +62,7 @@ class DelayCloud:
     def add(self, x: int, y: int, oldest: int) -> None:
         """Take a point that is not older than the newest one, and drop those before `oldest`."""
         points = self._points
+        self._count += 1
         bucket = x // self._bucket_ns
         if points and points[-1].bucket >= bucket:
             last = points[-1]
@@ -70,7 +72,7 @@ class DelayCloud:
         else:
             points.append(_Point(bucket, x, y, 1))
         while points[0].x < oldest:
-            points.popleft()
+            self._count -= points.popleft().count
         while len(self._points) > self._capacity:
             self._merge()
 

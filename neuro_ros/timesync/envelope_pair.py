@@ -54,11 +54,9 @@ def _edges(hull: _Points) -> list[tuple[int, int]]:
     return [(x1 - x0, y1 - y0) for (x0, y0), (x1, y1) in itertools.pairwise(hull)]
 
 
-def _joint_slope(there: _Points, back: _Points) -> tuple[int, int]:
-    """Return rise and run of the slope of the line under `there`."""
-    hull = lower_hull(there)
-    mirrored = lower_hull([(-x, y) for x, y in reversed(back)])
-    target = sum(x for x, _ in there) // len(there) - sum(x for x, _ in back) // len(back)
+def _joint_slope(hull: _Points, back_hull: _Points, target: int) -> tuple[int, int]:
+    """Return rise and run of the slope of the line there, of the two hulls and the difference of the means."""
+    mirrored = [(-x, y) for x, y in reversed(back_hull)]
     edges = sorted(_edges(hull) + _edges(mirrored), key=lambda edge: edge[1] / edge[0])
     ends = itertools.accumulate((run for run, _ in edges), initial=hull[0][0] + mirrored[0][0])
     next(ends)
@@ -66,9 +64,9 @@ def _joint_slope(there: _Points, back: _Points) -> tuple[int, int]:
     return rise, run
 
 
-def _line(points: _Points, rise: int, run: int, alone: Envelope) -> Envelope:
-    """Return the line of a slope that touches `points` from below, judged like the one of their own."""
-    x0, y0 = min(points, key=lambda point: point[1] * run - point[0] * rise)
+def _line(hull: _Points, rise: int, run: int, alone: Envelope) -> Envelope:
+    """Return the line of a slope that touches a hull from below, judged like the one of its own."""
+    x0, y0 = min(hull, key=lambda point: point[1] * run - point[0] * rise)
     return Envelope(
         x0=x0,
         y0=y0,
@@ -90,17 +88,18 @@ def fit_pair(there: _Points, back: _Points) -> EnvelopePair | None:
     there, back : sequence of (x, y) int
         Abscissae strictly increasing.
     """
-    alone_there, alone_back = fit_envelope(there), fit_envelope(back)
+    hull, back_hull = lower_hull(there), lower_hull(back)
+    alone_there, alone_back = fit_envelope(there, hull), fit_envelope(back, back_hull)
     if alone_there is None or alone_back is None:
         return None
-    rise, run = _joint_slope(there, back)
+    rise, run = _joint_slope(hull, back_hull, alone_there.x_mean - alone_back.x_mean)
     trend = abs(alone_there.slope + alone_back.slope) / 2
     slope_sigma = math.hypot(alone_there.slope_sigma, alone_back.slope_sigma) / 2
     sigma = math.hypot(alone_there.sigma, alone_back.sigma) / 2
     half_span = max(alone_there.x_last - alone_there.x_mean, alone_back.x_last - alone_back.x_mean)
     return EnvelopePair(
-        there=_line(there, rise, run, alone_there),
-        back=_line(back, -rise, run, alone_back),
+        there=_line(hull, rise, run, alone_there),
+        back=_line(back_hull, -rise, run, alone_back),
         sigma=math.hypot(sigma, trend * half_span),
         slope_sigma=math.hypot(slope_sigma, trend),
     )

@@ -38,6 +38,9 @@ class FrameType(enum.IntEnum):
     DELAY_RESP = 4
 
 
+_LAST_TYPE = max(FrameType)
+
+
 @dataclass(slots=True)
 class Frame:
     """One timing message; ``PtpMessage.msg`` tells meaning and unit of each field."""
@@ -87,7 +90,7 @@ def frame_fault(frame: Any) -> str:
     whole = (kind, frame.sequence_id, frame.timestamp_ns, frame.correction_ns)
     if not all(type(value) is int or isinstance(value, FrameType) for value in whole):
         return "a number that is not an integer"
-    if not 0 <= kind <= max(FrameType):
+    if not 0 <= kind <= _LAST_TYPE:
         return f"type {kind}"
     if not 0 <= frame.sequence_id < 1 << 16:
         return f"sequence id {frame.sequence_id}"

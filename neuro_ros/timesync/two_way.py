@@ -59,8 +59,8 @@ _GATE_SIGMAS = 8.0
 _UNLOCK_RATIO = 2.0
 #: Two exchanges that agree may still differ by this beside their round trips [ns]: stamps of busy hosts.
 _AGREE_NS = 500_000
-#: The lines of a settled estimate are fitted anew at most this often [ns of master time]: half the cost at 10 Hz.
-_REFIT_NS = _S // 5
+#: The lines of a settled estimate are fitted anew at most this often [ns of master time]: a fifth of the cost at 10 Hz.
+_REFIT_NS = _S // 2
 
 
 @dataclass(slots=True)

@@ -51,6 +51,14 @@ class PtpParameters:
     announce_interval_s: float = parameter(
         PortSettings.announce_interval_s, "master: time between two ANNOUNCE", unit="s", minimum=0.02, maximum=16.0
     )
+    publish_period_s: float = parameter(
+        0.5,
+        "follower: least time between two models of a master's clock; changes of state go out at once",
+        unit="s",
+        minimum=0.001,
+        maximum=60.0,
+        dynamic=True,
+    )
     announce_timeout: int = parameter(
         PortSettings.announce_timeout,
         "announce intervals of silence after which a master counts as gone",

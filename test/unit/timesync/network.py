@@ -19,6 +19,7 @@ class Host:
     def __init__(self, name, clock, **parameters):
         self.name, self.clock = name, clock
         values = {key if "." in key else f"ptp.{key}": value for key, value in parameters.items()}
+        values.setdefault("ptp.publish_period_s", 0.1)  # more to look at than by default
         self.core = ClockSyncCore(build(ClockSyncParameters, values), identity=name)
         self.up = True
         self.models = []  # (true time, model)
