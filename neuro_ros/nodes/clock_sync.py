@@ -34,6 +34,8 @@ _PTP_TIMER = "ptp"
 _READER_WAIT_S = 0.1
 #: Messages that are worked on before time is looked at again: a flood must not hold up the ticks.
 _READ_AT_ONCE = 32
+#: Clocks of other hosts, beside those of sensors, that keep a publisher.
+_HOST_CLOCKS = 8
 #: Ticks that are made up for after a stall; beyond that they are left out.
 _LATE_TICKS = 20
 
@@ -140,17 +142,22 @@ class ClockSyncNode(LifecycleShell):
         A latched topic keeps one message a publisher, so clocks that shared one would hide each other from a
         late joiner.
         """
-        if clock_id not in self._keys:
-            if not self._keys:
-                self._keys[clock_id] = topic
-                return topic
-            publisher = self.create_lifecycle_publisher(
-                conversion.ros_class(ClockModel), topic, qos.publisher_qos(topic)
-            )
-            publisher.on_activate(LifecycleState("active", 3))  # made while active: the node's own call is past
-            key = self._keys[clock_id] = f"{topic} of {clock_id}"
-            self._outputs[key] = publisher
-        return self._keys[clock_id]
+        key = self._keys.pop(clock_id, "")
+        if not key:
+            key = topic if topic not in self._keys.values() else self._make_publisher(topic, clock_id)
+        self._keys[clock_id] = key  # the one used last is last
+        return key
+
+    def _make_publisher(self, topic: str, clock_id: str) -> str:
+        """Make a publisher for one more clock; that of a clock which is long forgotten goes when they become many."""
+        if len(self._keys) >= self.parameters.max_clocks + _HOST_CLOCKS:
+            oldest = next(name for name, key in self._keys.items() if key != topic)
+            self.destroy_lifecycle_publisher(self._outputs.pop(self._keys.pop(oldest)))
+        publisher = self.create_lifecycle_publisher(conversion.ros_class(ClockModel), topic, qos.publisher_qos(topic))
+        publisher.on_activate(LifecycleState("active", 3))  # made while active: the node's own call is past
+        key = f"{topic} of {clock_id}"
+        self._outputs[key] = publisher
+        return key
 
 
 def main() -> int:

@@ -10,7 +10,8 @@ from rclpy.clock import ClockType
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from neuro_ros.cores.core import HealthLevel
+from neuro_ros.cores import messages as cores_messages
+from neuro_ros.cores.core import HealthLevel, Output
 from neuro_ros.cores.parameters import ParameterError
 from neuro_ros.msg import ClockModel, PtpMessage
 from neuro_ros.nodes import qos
@@ -226,3 +227,20 @@ def test_what_chrony_and_linuxptp_say_is_shown_and_nobody_waits_for_it(tool, eve
     watch = HostClockWatch(find)
     eventually(lambda: watch.health()[0].level == HealthLevel.WARN)
     watch.close()
+
+
+def test_a_tool_that_hangs_does_not_hold_up_the_end(tool):
+    install, find = tool
+    install("chronyc", "exec sleep 30")
+    watch = HostClockWatch(find, timeout_s=20.0)
+    before_s = time.monotonic()
+    watch.close()
+    assert time.monotonic() - before_s < 5.0
+
+
+def test_masters_that_come_and_go_do_not_leave_their_publishers_behind(bed, make):
+    node = make("follower", "follower", max_clocks=1)
+    for number in range(30):
+        node.publish([Output("clock/model", cores_messages.ClockModel(clock_id=f"clock{number}"))])
+    assert bed.tester.count_publishers(f"{bed.namespace}/clock/model") <= 10
+    assert len(node._outputs) <= 12
