@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logic of clock_sync: samples of sensor clocks in, models of these clocks out.
+"""Logic of clock_sync: samples of sensor clocks and timing messages in, models of clocks out.
 
 One `~neuro_ros.timesync.OneWayClock` a `clock_id`. A model is published when a sample has changed it, at most once a
 period, at once when its state changes, and at the timer's pace while no samples come, because the uncertainty of an
@@ -8,6 +8,9 @@ and usable, stays TRACKING, and the diagnostics say so.
 
 The estimation itself is `neuro_ros.timesync`'s. Deactivation keeps the estimates; after a pause the first samples
 either agree with the extrapolation or prove a step.
+
+The clocks of other hosts, over the topic ``ptp``, are the business of `neuro_ros.cores.ptp_part`; with the role ``off``
+that part is not there and the topic is neither read nor written.
 """
 
 from __future__ import annotations
@@ -17,14 +20,16 @@ from dataclasses import asdict, dataclass, field
 from typing import ClassVar
 
 from neuro_ros.cores.core import Clocks, Core, Health, HealthLevel, Output
-from neuro_ros.cores.messages import ClockModel, ClockSample, Header
+from neuro_ros.cores.messages import ClockModel, ClockSample, Header, PtpMessage
 from neuro_ros.cores.parameters.clock_sync import ClockSyncParameters
+from neuro_ros.cores.ptp_part import PtpPart
 from neuro_ros.timesync import ClockEstimate, ClockState, OneWayClock
 
 __all__ = ["ClockSyncCore"]
 
 _S = 1_000_000_000
 _TIMER = "silent"
+_PTP_TIMER = "ptp"
 
 
 @dataclass(slots=True)
@@ -47,41 +52,57 @@ class _Clock:
 
 
 class ClockSyncCore(Core):
-    """Follows the clocks of sensors.
+    """Follows the clocks of sensors, and of other hosts.
 
     Parameters
     ----------
     parameters : ClockSyncParameters
         Validated parameters.
     clocks : Clocks
-        Not used: nothing here is measured by a wall clock.
+        Nothing here is measured by a wall clock; one that knows nothing means a replay.
+    identity : str
+        Port identity where the parameters give none; empty = unknown, nothing is sent.
     """
 
-    inputs: ClassVar[Mapping[str, type]] = {"clock/sample": ClockSample}
-    outputs: ClassVar[Mapping[str, type]] = {"clock/model": ClockModel}
+    inputs: ClassVar[Mapping[str, type]] = {"clock/sample": ClockSample, "ptp": PtpMessage}
+    outputs: ClassVar[Mapping[str, type]] = {"clock/model": ClockModel, "ptp": PtpMessage}
 
-    def __init__(self, parameters: ClockSyncParameters, clocks: Clocks | None = None) -> None:
+    def __init__(self, parameters: ClockSyncParameters, clocks: Clocks | None = None, identity: str = "") -> None:
         self._parameters = parameters
+        self._ptp: PtpPart | None = None
+        if parameters.ptp.role == "off":
+            # What this one core uses: no driver is to subscribe or advertise the topic for nothing.
+            self.inputs = {"clock/sample": ClockSample}  # type: ignore[misc]
+            self.outputs = {"clock/model": ClockModel}  # type: ignore[misc]
+        else:
+            replayed = clocks is not None and clocks.system_ns() == 0
+            self._ptp = PtpPart(parameters, parameters.ptp.identity or identity, replayed)
         self._clocks: dict[str, _Clock] = {}
         self._refused_samples = 0
         self._active = False
 
     def timers(self) -> Mapping[str, int]:
-        """Return the timer that publishes clocks without samples."""
-        return {_TIMER: round(self._parameters.silent_period_s * _S)}
+        """Return the timer that publishes clocks without samples, and the pace of the two-way exchange."""
+        timers = {_TIMER: round(self._parameters.silent_period_s * _S)}
+        return timers if self._ptp is None else {**timers, _PTP_TIMER: self._ptp.tick_ns}
 
     def activate(self, now_ns: int) -> Sequence[Output]:
         """Start to listen; what is known from an earlier activation is published again."""
         self._active = True
-        return [self._publish(name, clock, now_ns) for name, clock in self._clocks.items()]
+        outputs = [self._publish(name, clock, now_ns) for name, clock in self._clocks.items()]
+        return outputs if self._ptp is None else [*outputs, *self._ptp.activate(now_ns)]
 
     def deactivate(self, now_ns: int) -> Sequence[Output]:
         """Fall silent, keep the estimates."""
         self._active = False
+        if self._ptp is not None:
+            self._ptp.deactivate()
         return ()
 
     def receive(self, topic: str, message: object, now_ns: int) -> Sequence[Output]:
-        """Take a clock sample."""
+        """Take a clock sample or a timing message."""
+        if self._ptp is not None and isinstance(message, PtpMessage):
+            return self._ptp.receive(message, now_ns)
         if not isinstance(message, ClockSample):
             return ()
         clock = self._clocks.get(message.clock_id)
@@ -105,13 +126,23 @@ class ClockSyncCore(Core):
         return [self._publish(message.clock_id, clock, now_ns)] if due else ()
 
     def tick(self, timer: str, now_ns: int) -> Sequence[Output]:
-        """Publish the clocks that no sample has come for since the last tick."""
+        """Publish the clocks that no sample has come for since the last tick, or go on with the exchange."""
+        if timer == _PTP_TIMER:
+            return () if self._ptp is None else self._ptp.tick(now_ns)
         outputs = []
         for name, clock in self._clocks.items():
             if not clock.heard:
                 outputs.append(self._publish(name, clock, now_ns))
             clock.heard = False
         return outputs
+
+    def departed(self, message: PtpMessage, departure_ns: int) -> Sequence[Output]:
+        """Take the news that a timing message of ours departed at host time `departure_ns` [ns]."""
+        return () if self._ptp is None else self._ptp.departed(message, departure_ns)
+
+    def take_news(self) -> list[str]:
+        """Return what is to be logged since the last call, within the budget."""
+        return [] if self._ptp is None else self._ptp.log.take()
 
     def _publish(self, name: str, clock: _Clock, now_ns: int) -> Output:
         estimate = clock.estimate(now_ns)
@@ -135,6 +166,8 @@ class ClockSyncCore(Core):
             self._parameters = parameters
             for clock in self._clocks.values():
                 clock.estimator.settings = parameters.settings()
+            if self._ptp is not None:
+                self._ptp.reconfigure(parameters)
 
     def diagnose(self, now_ns: int) -> Sequence[Health]:
         """Judge every clock, and whether there is any."""
@@ -146,11 +179,12 @@ class ClockSyncCore(Core):
                 f"{self._refused_samples} samples without clock_id or of more than {self._parameters.max_clocks} clocks"
             )
             overall = Health("clocks", HealthLevel.WARN, text, figures)
-        elif not self._clocks:
+        elif not self._clocks and self._ptp is None:
             overall = Health("clocks", HealthLevel.WARN, "no clock sample yet", figures)
         else:
             overall = Health("clocks", HealthLevel.OK, f"{len(self._clocks)} followed", figures)
-        return [overall, *(self._judge(name, clock, now_ns) for name, clock in self._clocks.items())]
+        hosts = () if self._ptp is None else self._ptp.diagnose(now_ns)
+        return [overall, *(self._judge(name, clock, now_ns) for name, clock in self._clocks.items()), *hosts]
 
     def _judge(self, name: str, clock: _Clock, now_ns: int) -> Health:
         estimate = clock.estimate(now_ns)

@@ -14,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, ClassVar
 
 from lifecycle_msgs.msg import State
 from rclpy.clock import Clock, ClockType
@@ -97,6 +97,9 @@ class LifecycleShell(GuardedLifecycleNode):
         self._diagnostics_timer = self.create_timer(PERIOD_S, self.publish_diagnostics, clock=self._steady)
 
     # -- for subclasses ------------------------------------------------------------------------------------------
+
+    #: Timers of the core for which a subclass makes the calls itself, in :meth:`run`.
+    own_timers: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def parameters(self) -> Any:
@@ -183,10 +186,15 @@ class LifecycleShell(GuardedLifecycleNode):
                 self.get_logger().error(text, throttle_duration_sec=5.0)
                 continue
             try:
-                publisher.publish(conversion.to_ros(output.message))
+                message = conversion.to_ros(output.message)
+                self.departing(output)
+                publisher.publish(message)
             except Exception as error:  # noqa: BLE001 - the middleware may fail in its own ways; the node goes on
                 self._failures.add("publish_failures", f"publishing on {output.topic}: {error}")
                 self.get_logger().error(self._failures.last, throttle_duration_sec=5.0)
+
+    def departing(self, output: Output) -> None:
+        """Look at an output that is about to be published, e.g. to take the time; the default does nothing."""
 
     def subscription_count(self, topic: str) -> int:
         """Return how many subscriptions are matched with one of our outputs; 0 while unconfigured."""
@@ -233,8 +241,10 @@ class LifecycleShell(GuardedLifecycleNode):
             for topic, cls in core.inputs.items():
                 self._subscribe(topic, cls)
             for timer, period_ns in core.timers().items():
+                if timer in self.own_timers:
+                    continue
                 tick = functools.partial(self._tick, timer)
-                self._core_timers.append(self.create_timer(period_ns / _NS_PER_S, tick))
+                self._core_timers.append(self.create_timer(period_ns / _NS_PER_S, tick, clock=self._timer_clock()))
             if type(self).run is not LifecycleShell.run:
                 self._start_source()
             self.activated()
@@ -301,6 +311,14 @@ class LifecycleShell(GuardedLifecycleNode):
             return self.now_ns()
         received = int(info["received_timestamp"])
         return received if received > 0 else self.now_ns()
+
+    def _timer_clock(self) -> Clock:
+        """Clock of the core's timers: simulated time where that is used, else one that nobody can set.
+
+        A system clock that is set back by an hour would keep its timers waiting for an hour.
+        """
+        clock: Any = self.get_clock()
+        return clock if clock.ros_time_is_active else self._steady
 
     def _tick(self, timer: str) -> None:
         self.submit("tick", timer, self.now_ns())

@@ -97,18 +97,20 @@ def lower_hull(points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return hull
 
 
-def fit_envelope(points: Sequence[tuple[int, int]]) -> Envelope | None:
+def fit_envelope(points: Sequence[tuple[int, int]], hull: Sequence[tuple[int, int]] | None = None) -> Envelope | None:
     """Fit the lower envelope of `points`; None with fewer than three.
 
     Parameters
     ----------
     points : sequence of (x, y) int
         Abscissae strictly increasing.
+    hull : sequence of (x, y) int, optional
+        Their `lower_hull`, where it is at hand.
     """
     count = len(points)
     if count <= _TOUCHED:
         return None
-    hull = lower_hull(points)
+    hull = lower_hull(points) if hull is None else hull
     x_mean = sum(x for x, _ in points) // count
     edges = itertools.pairwise(hull)
     (x0, y0), (x1, y1) = next(edge for edge in edges if edge[1][0] > x_mean)

@@ -125,6 +125,36 @@ def test_temperature_and_timing_messages_are_inputs(result, tmp_path):
     assert found.messages("thermal/compensation")[-1].source == "topic"
 
 
+def test_a_two_way_exchange_is_replayed_with_the_hosts_own_messages(result, tmp_path):
+    first_ns = result.outputs[0].time_ns
+    ahead_ns = 7_000_000_000  # of the master's clock
+    recorded = [("/spikes", item.time_ns, item.message) for item in result.outputs if item.topic == "spikes"]
+
+    def heard(time_ns, kind, source, number, **values):
+        message = PtpMessage(type=kind, source_port_identity=source, sequence_id=number, **values)
+        recorded.append(("/ptp", time_ns, message))
+
+    for k in range(20):
+        sync_ns, request_ns = first_ns + k * 10**8, first_ns + k * 10**8 + 5 * 10**7
+        heard(sync_ns, PtpMessage.ANNOUNCE, "gm-1", k, grandmaster_identity="gm")
+        heard(sync_ns + 1, PtpMessage.SYNC, "gm-1", k)
+        heard(sync_ns + 2, PtpMessage.FOLLOW_UP, "gm-1", k, timestamp_ns=sync_ns + 1 - ahead_ns - 300_000)
+        heard(request_ns, PtpMessage.DELAY_REQ, "me-1", k)
+        answer = {"requesting_port_identity": "me-1", "timestamp_ns": request_ns - ahead_ns + 300_000}
+        heard(request_ns + 600_000, PtpMessage.DELAY_RESP, "gm-1", k, **answer)
+    bag = write_bag(tmp_path / "bag", sorted(recorded, key=lambda item: item[1]))
+    settings = {"clock_sync": {"ptp.role": "follower", "ptp.identity": "me-1"}}
+    first, second = replay(bag, model=MODEL, settings=settings), replay(bag, model=MODEL, settings=settings)
+    assert first.sha256 == second.sha256
+    models = [model for model in first.messages("clock/model") if model.clock_id == "gm"]
+    assert models[-1].state >= 1
+    assert models[-1].offset_ns == pytest.approx(ahead_ns, abs=10)
+    assert models[-1].mean_path_delay_ns == pytest.approx(300_000, abs=10)
+    assert "ptp" not in first.topics
+    # Without a role the messages are there and make no difference, as ever.
+    assert "clock/model" not in replay(bag, model=MODEL).topics
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

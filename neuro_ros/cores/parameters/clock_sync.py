@@ -6,7 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from neuro_ros.cores.parameters._fields import ParameterError, parameter
+from neuro_ros.cores.parameters._ptp import PtpParameters
 from neuro_ros.timesync.settings import OneWaySettings, TimesyncError
+from neuro_ros.timesync.two_way_settings import TwoWaySettings
 
 __all__ = ["ClockSyncParameters", "HoldoverParameters", "LockParameters", "StepParameters"]
 
@@ -130,7 +132,7 @@ class HoldoverParameters:
 
 @dataclass(frozen=True)
 class ClockSyncParameters:
-    """How sensor clocks are estimated and how often the result is published."""
+    """How clocks of sensors and other hosts are estimated, and how often the result is published."""
 
     publish_period_s: float = parameter(
         0.1,
@@ -166,9 +168,14 @@ class ClockSyncParameters:
     lock: LockParameters = field(default_factory=LockParameters)
     step: StepParameters = field(default_factory=StepParameters)
     holdover: HoldoverParameters = field(default_factory=HoldoverParameters)
+    ptp: PtpParameters = field(default_factory=PtpParameters)
+    show_host_clock: bool = parameter(
+        True, "show in the diagnostics what chrony or linuxptp of this host say, where they run"
+    )
 
     def __post_init__(self) -> None:
         self.settings()
+        self.two_way_settings()
 
     def settings(self) -> OneWaySettings:
         """Return the estimator's settings.
@@ -197,3 +204,24 @@ class ClockSyncParameters:
             )
         except TimesyncError as error:
             raise ParameterError(str(error)) from error
+
+    def two_way_settings(self) -> TwoWaySettings:
+        """Return the settings of the two-way estimator.
+
+        Raises
+        ------
+        ParameterError
+            They do not fit each other.
+        """
+        try:
+            return TwoWaySettings(
+                window_s=self.ptp.window_s,
+                lock_sigma_s=self.ptp.lock_sigma_s,
+                early_s=self.ptp.early_s,
+                step_samples=self.ptp.step_samples,
+                holdover_after_s=max(self.holdover.after_s, 3 * self.ptp.delay_req_interval_s),
+                holdover_limit_s=self.holdover.limit_s,
+                wander_ppb_per_s=self.holdover.wander_ppb_per_s,
+            )
+        except TimesyncError as error:
+            raise ParameterError(f"ptp: {error}") from error
