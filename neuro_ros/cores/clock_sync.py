@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from typing import ClassVar
 
 from neuro_ros.cores.core import Clocks, Core, Health, HealthLevel, Output
-from neuro_ros.cores.messages import ClockModel, ClockSample, Header, PtpMessage
+from neuro_ros.cores.messages import ClockModel, ClockSample, ExternalTrigger, Header, PtpMessage
 from neuro_ros.cores.parameters.clock_sync import ClockSyncParameters
 from neuro_ros.cores.ptp_part import PtpPart
 from neuro_ros.timesync import ClockEstimate, ClockState, OneWayClock
@@ -64,17 +64,22 @@ class ClockSyncCore(Core):
         Port identity where the parameters give none; empty = unknown, nothing is sent.
     """
 
-    inputs: ClassVar[Mapping[str, type]] = {"clock/sample": ClockSample, "ptp": PtpMessage}
+    inputs: ClassVar[Mapping[str, type]] = {
+        "clock/sample": ClockSample,
+        "events/trigger": ExternalTrigger,
+        "ptp": PtpMessage,
+    }
     outputs: ClassVar[Mapping[str, type]] = {"clock/model": ClockModel, "ptp": PtpMessage}
 
     def __init__(self, parameters: ClockSyncParameters, clocks: Clocks | None = None, identity: str = "") -> None:
         self._parameters = parameters
         self._ptp: PtpPart | None = None
-        if parameters.ptp.role == "off":
-            # What this one core uses: no driver is to subscribe or advertise the topic for nothing.
-            self.inputs = {"clock/sample": ClockSample}  # type: ignore[misc]
-            self.outputs = {"clock/model": ClockModel}  # type: ignore[misc]
-        else:
+        # What this one core uses: no driver is to subscribe or advertise a topic for nothing.
+        unused = set() if parameters.pulse.period_s else {"events/trigger"}
+        unused |= {"ptp"} if parameters.ptp.role == "off" else set()
+        self.inputs = {topic: kind for topic, kind in type(self).inputs.items() if topic not in unused}  # type: ignore[misc]
+        self.outputs = {topic: kind for topic, kind in type(self).outputs.items() if topic not in unused}  # type: ignore[misc]
+        if parameters.ptp.role != "off":
             replayed = clocks is not None and clocks.system_ns() == 0
             self._ptp = PtpPart(parameters, parameters.ptp.identity or identity, replayed)
         self._clocks: dict[str, _Clock] = {}
@@ -100,7 +105,10 @@ class ClockSyncCore(Core):
         return ()
 
     def receive(self, topic: str, message: object, now_ns: int) -> Sequence[Output]:
-        """Take a clock sample or a timing message."""
+        """Take a clock sample, an edge of a pulse or a timing message."""
+        if isinstance(message, ExternalTrigger):
+            self._edge(message)
+            return ()
         if self._ptp is not None and isinstance(message, PtpMessage):
             return self._ptp.receive(message, now_ns)
         if not isinstance(message, ClockSample):
@@ -124,6 +132,15 @@ class ClockSyncCore(Core):
             or clock.estimate(now_ns).state != clock.published_state
         )
         return [self._publish(message.clock_id, clock, now_ns)] if due else ()
+
+    def _edge(self, message: ExternalTrigger) -> None:
+        """Measure the least latency of the clock of the camera whose line carries the pulse."""
+        pulse = self._parameters.pulse
+        if not pulse.period_s or message.id != pulse.trigger_id or message.edge != 1:
+            return
+        for clock in self._clocks.values():
+            if clock.frame_id == message.header.frame_id:
+                clock.estimator.add_pulse(message.sensor_time_ns, round(pulse.period_s * _S), pulse.sigma_s * _S)
 
     def tick(self, timer: str, now_ns: int) -> Sequence[Output]:
         """Publish the clocks that no sample has come for since the last tick, or go on with the exchange."""
@@ -198,6 +215,9 @@ class ClockSyncCore(Core):
             "samples_in_window": estimate.samples,
             "silence_s": estimate.silence_ns / _S,
             "sequence_gaps": clock.sequence_gaps,
+            "latency_us": estimate.latency_ns / 1e3,
+            "edges_taken": clock.estimator.edges.taken,
+            "edges_refused": clock.estimator.edges.refused,
             **asdict(clock.estimator.counters),
         }
         text = f"{estimate.state.name}, sigma {sigma_us:.1f} us, skew {skew_ppm:+.2f} ppm"

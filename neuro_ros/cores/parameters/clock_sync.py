@@ -10,7 +10,7 @@ from neuro_ros.cores.parameters._ptp import PtpParameters
 from neuro_ros.timesync.settings import OneWaySettings, TimesyncError
 from neuro_ros.timesync.two_way_settings import TwoWaySettings
 
-__all__ = ["ClockSyncParameters", "HoldoverParameters", "LockParameters", "StepParameters"]
+__all__ = ["ClockSyncParameters", "HoldoverParameters", "LockParameters", "PulseParameters", "StepParameters"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,23 @@ class LockParameters:
         minimum=1.0,
         maximum=1e6,
         dynamic=True,
+    )
+
+
+@dataclass(frozen=True)
+class PulseParameters:
+    """A pulse on a camera's trigger line that comes at a known host time, such as a pulse per second."""
+
+    period_s: float = parameter(
+        0.0,
+        "rising edges come when host time is a multiple of this, and measure the camera's least latency; 0 = no pulse",
+        unit="s",
+        minimum=0.0,
+        maximum=3600.0,
+    )
+    trigger_id: int = parameter(0, "trigger line of the camera that carries it", minimum=0, maximum=65535)
+    sigma_s: float = parameter(
+        0.0, "standard uncertainty of the pulse against the host's clock", unit="s", minimum=0.0, maximum=0.1
     )
 
 
@@ -168,6 +185,7 @@ class ClockSyncParameters:
     lock: LockParameters = field(default_factory=LockParameters)
     step: StepParameters = field(default_factory=StepParameters)
     holdover: HoldoverParameters = field(default_factory=HoldoverParameters)
+    pulse: PulseParameters = field(default_factory=PulseParameters)
     ptp: PtpParameters = field(default_factory=PtpParameters)
     show_host_clock: bool = parameter(
         True, "show in the diagnostics what chrony or linuxptp of this host say, where they run"
