@@ -25,11 +25,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-import neuro_ros.timesync as timesync
 from neuro_ros.cli.benchmarks._clock_peers import AlphaBeta, Naive, Peer, PiServo
 from neuro_ros.cli.benchmarks._clock_simulation import DELAYS, RATE_HZ, delays_ns, offset_ns, one_way
 from neuro_ros.cli.benchmarks._measure import Benchmark, Missing, paired_median_s
-from neuro_ros.timesync import ClockMap, ClockState, MonotonicMap, OneWayClock
+from neuro_ros.timesync import ClockMap, ClockState, MonotonicMap, OneWayClock, TwoWayEstimator
 
 __all__ = ["Figures", "benchmarks", "follow_one_way", "follow_two_way"]
 
@@ -248,13 +247,20 @@ def _exchanges(hours: float, asymmetry_ns: int, seed: int) -> tuple[list[tuple[i
     return list(exchanges), (begin_ns + t4).tolist(), ours[2].tolist()
 
 
-def follow_two_way(estimator: Any, hours: float, asymmetry_ns: int = 0, seed: int = _SEED) -> dict[str, Figures]:
-    """Return the figures of ours (a class of estimators) and of each peer on one set of simulated exchanges."""
+def _two_way_followers(estimator: Callable[[], Any] = TwoWayEstimator) -> dict[str, Follower]:
+    ours = _Ours(estimator(), lambda sample: sample[2])
+    return {"ours": ours, **{name: _Theirs(make(), _exchange_offset) for name, make in PEERS.items()}}
+
+
+def follow_two_way(
+    hours: float, asymmetry_ns: int = 0, seed: int = _SEED, estimator: Callable[[], Any] = TwoWayEstimator
+) -> dict[str, Figures]:
+    """Return the figures of ours ("ours") and of each peer on one set of simulated exchanges."""
     exchanges, times, truth = _exchanges(hours, asymmetry_ns, seed)
-    followers: dict[str, Follower] = {"ours": _Ours(estimator(), lambda sample: sample[2])}
-    followers |= {name: _Theirs(make(), _exchange_offset) for name, make in PEERS.items()}
+    slack_ns = abs(asymmetry_ns) / 2
     return {
-        name: follow(follower, exchanges, times, truth, abs(asymmetry_ns) / 2) for name, follower in followers.items()
+        name: follow(follower, exchanges, times, truth, slack_ns)
+        for name, follower in _two_way_followers(estimator).items()
     }
 
 
@@ -294,23 +300,26 @@ def _cost(samples: Sequence[tuple[int, ...]], followers: Mapping[str, Follower])
     return {name: seconds / _COST_SAMPLES * 1e6 for name, seconds in times.items()}
 
 
-def _two_way(missing: Missing) -> Iterator[Benchmark]:
-    estimator = getattr(timesync, "TwoWayEstimator", None)
-    if estimator is None:
-        missing.names.append("neuro_ros.timesync.TwoWayEstimator")
-        return
-    yield from _rows("two-way", follow_two_way(estimator, _TWO_WAY_HOURS))
-    skewed = follow_two_way(estimator, _TWO_WAY_HOURS, _ASYMMETRY_NS)
+def _cost_hours() -> float:
+    return (_COST_ROUNDS + 1) * _COST_SAMPLES / RATE_HZ / 3600
+
+
+def _two_way() -> Iterator[Benchmark]:
+    yield from _rows("two-way", follow_two_way(_TWO_WAY_HOURS))
+    skewed = follow_two_way(_TWO_WAY_HOURS, _ASYMMETRY_NS)
     yield _row("two-way, 1 ms longer back: error p99", "us", skewed, lambda figure: figure.p99_ns / 1e3)
     name = "two-way, 1 ms longer back: beyond 2 sigma + 0.5 ms"
     yield _row(name, "%", skewed, lambda figure: figure.outside_slack * 100)
+    exchanges, _, _ = _exchanges(_cost_hours(), 0, _SEED)
+    costs = _cost(exchanges, _two_way_followers())
+    yield Benchmark("two-way: cost of an exchange", "us", costs.pop("ours"), costs)
 
 
-def benchmarks(missing: Missing) -> Iterator[Benchmark]:
+def benchmarks(missing: Missing) -> Iterator[Benchmark]:  # noqa: ARG001 - of every area; the peers are ours
     """Measure: errors and times, less is better; a cost of 1000 us a sample is 1 % of a core at 10 Hz."""
     for kind in DELAYS:
         yield from _rows(f"one-way, {kind}", follow_one_way(kind, _HOURS))
-    arrivals = one_way(DELAYS[0], (_COST_ROUNDS + 1) * _COST_SAMPLES / RATE_HZ / 3600, _SEED)
+    arrivals = one_way(DELAYS[0], _cost_hours(), _SEED)
     costs = _cost(list(zip(arrivals.sensor_ns, arrivals.host_ns, strict=True)), _one_way_followers())
     yield Benchmark("one-way: cost of a sample", "us", costs.pop("ours"), costs)
-    yield from _two_way(missing)
+    yield from _two_way()
