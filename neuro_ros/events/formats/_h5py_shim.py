@@ -43,7 +43,7 @@ DAMAGE = (
 MAX_CHUNK_BYTES = 1 << 24
 
 #: How long the library may take to look through a file's structure [s]; a good one takes a quarter of a second.
-TRIAL_S = 20.0
+TRIAL_S = 10.0
 _TRIAL = Path(__file__).with_name("_hdf5_trial.py")
 
 _MAX_ENTRY_BYTES = 1 << 8

@@ -336,12 +336,12 @@ def test_a_refusal_is_short_whatever_the_file_says(tmp_path):
 def test_sweep_takes_little_time_and_memory(spawn, counts):
     cases = counts("damaged files in a process", reduced=25, full=1500)
     child = spawn([sys.executable, str(SCRIPT), "sweep", "--cases", str(cases)])
-    assert child.wait(60 + cases) == 0, child.output
+    assert child.wait(120 + 2 * cases) == 0, child.output
     result = json.loads(child.lines[-1])
     assert result["cases"] == cases * len(result["targets"])
     assert len(result["targets"]) >= len(ENCODINGS) + len(WRITERS)
     assert 0 < result["refused"] < result["cases"]
-    assert result["slowest_s"] < 10
+    assert result["slowest_s"] < 15
     # A damaged file may well ask for the largest packet that is allowed.
     assert result["growth_mb"] < 300
 
