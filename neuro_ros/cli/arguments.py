@@ -73,7 +73,7 @@ def add_recording_arguments(parser: argparse.ArgumentParser, name: str = "file")
     """
     parser.add_argument(name, type=Path, metavar=name.upper(), help="recording of events")
     group = parser.add_argument_group("for files without a header")
-    group.add_argument("--encoding", help="how the events are coded, such as evt2 or evt3")
+    group.add_argument("--encoding", help="how the events are coded, such as evt2, evt3 or nmnist")
     group.add_argument("--width", type=positive_int, metavar="PX", help="width of the sensor")
     group.add_argument("--height", type=positive_int, metavar="PX", help="height of the sensor")
 
