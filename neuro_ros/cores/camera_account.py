@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from neuro_ros.events.count_windows import CountWindower
-from neuro_ros.events.windower import SpikeWindow, Windower
+from neuro_ros.events.window_base import BaseWindower, SpikeWindow
 
 __all__ = ["CameraAccount"]
 
@@ -43,9 +42,9 @@ class CameraAccount:
     events_lost: int = 0
     _read_before: int = 0
     _dropped_before: Counter[str] = field(default_factory=Counter)
-    _windower: Windower | CountWindower | None = None
+    _windower: BaseWindower | None = None
 
-    def follow(self, windower: Windower | CountWindower | None) -> None:
+    def follow(self, windower: BaseWindower | None) -> None:
         """Count a new windower from here on; the events that the old one still held count as dropped."""
         if self._windower is not None:
             self._windower.reset()

@@ -15,7 +15,7 @@ from neuro_ros.cores.sensor_time import SensorTime
 from neuro_ros.cores.sources.base import Label
 from neuro_ros.events.tensor import encode_tensor
 from neuro_ros.events.types import EventBatch
-from neuro_ros.events.windower import SpikeWindow
+from neuro_ros.events.window_base import SpikeWindow
 
 __all__ = ["CameraMessages"]
 

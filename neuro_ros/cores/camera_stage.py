@@ -18,7 +18,8 @@ from neuro_ros.events.filters import FilterChain
 from neuro_ros.events.geometry import Geometry
 from neuro_ros.events.types import EventBatch
 from neuro_ros.events.wake import Decision, WakeOnMotion, WakeSettings
-from neuro_ros.events.windower import SpikeWindow, Windower
+from neuro_ros.events.window_base import BaseWindower, SpikeWindow
+from neuro_ros.events.windower import Windower
 
 __all__ = ["CameraStage", "SentWindow"]
 
@@ -76,15 +77,13 @@ class CameraStage(Generic[T]):
         self.overload = Overload(parameters.overload.policy, parameters.overload.packets)
         self._wake: WakeOnMotion[T] = WakeOnMotion(_wake_settings(parameters.wake))
         self._filters: FilterChain | None = None
-        self._windower: Windower | CountWindower | None = None
+        self._windower: BaseWindower | None = None
         self._withheld = 0
 
     # ---------------------------------------------------------------- set-up
 
     @staticmethod
-    def _make(
-        parameters: EventCameraParameters, width: int, height: int
-    ) -> tuple[FilterChain, Windower | CountWindower]:
+    def _make(parameters: EventCameraParameters, width: int, height: int) -> tuple[FilterChain, BaseWindower]:
         chain = FilterChain(parameters.event_filters(), width, height)
         crop = parameters.crop
         area = (crop.x0, crop.y0, crop.width, crop.height) if crop.width else None

@@ -34,7 +34,7 @@ from neuro_ros.errors import NeuroRosError
 from neuro_ros.events.picture import draw_window
 from neuro_ros.events.types import DecodeCounters, EventBatch
 from neuro_ros.events.warm_up import warm_up
-from neuro_ros.events.windower import SpikeWindow
+from neuro_ros.events.window_base import SpikeWindow
 
 __all__ = ["EventCameraCore"]
 

@@ -12,9 +12,8 @@ from typing import no_type_check
 import numba
 import numpy as np
 
-from neuro_ros.events.count_windows import CountWindower
 from neuro_ros.events.types import EVENT_DTYPE, MARK_DROPPED, MARK_FILTERED, EventBatch, as_events, as_words
-from neuro_ros.events.windower import Windower
+from neuro_ros.events.window_base import BaseWindower
 
 __all__ = ["OVERLOAD_POLICIES", "Overload"]
 
@@ -67,7 +66,7 @@ class Overload:
         if self._subsample:
             _mark_all_but(as_words(self._buffer), 2, 0)  # compile now
 
-    def relieve(self, batch: EventBatch, waiting: int, windower: Windower | CountWindower) -> EventBatch:
+    def relieve(self, batch: EventBatch, waiting: int, windower: BaseWindower) -> EventBatch:
         """Return what is left of a packet's events while `waiting` packets wait behind it."""
         if waiting <= self._limit or not len(batch.events):
             self._phase = 0

@@ -28,16 +28,17 @@ from neuro_ros.events.types import (
     RecordingError,
 )
 from neuro_ros.events.warm_up import warm_up
-from neuro_ros.events.windower import (
+from neuro_ros.events.window_base import (
     CHANNELS,
     LATE_POLICIES,
     MAX_GAP_NS,
     POLARITIES,
+    BaseWindower,
     SpikeWindow,
     WindowCounters,
-    Windower,
     WindowError,
 )
+from neuro_ros.events.windower import Windower
 
 __all__ = [
     "CHANNELS",
@@ -51,6 +52,7 @@ __all__ = [
     "POLARITIES",
     "TRIGGER_DTYPE",
     "WRITERS",
+    "BaseWindower",
     "CountWindower",
     "DecodeCounters",
     "EventBatch",

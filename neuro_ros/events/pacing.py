@@ -12,7 +12,7 @@ from typing import Protocol, no_type_check
 import numba
 
 from neuro_ros.events.types import EventBatch, as_words
-from neuro_ros.events.windower import MAX_GAP_NS
+from neuro_ros.events.window_base import MAX_GAP_NS
 
 __all__ = ["time_slices"]
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from neuro_ros.errors import NeuroRosError
-from neuro_ros.events.windower import SpikeWindow
+from neuro_ros.events.window_base import SpikeWindow
 
 __all__ = ["MAX_PRE_ROLL", "Decision", "WakeError", "WakeOnMotion", "WakeSettings"]
 

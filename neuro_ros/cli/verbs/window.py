@@ -15,7 +15,7 @@ from neuro_ros.cli.arguments import (
     positive_int,
 )
 from neuro_ros.cli.time_range import add_time_arguments, chosen_batches
-from neuro_ros.events import LATE_POLICIES, POLARITIES, Geometry, WindowDigest, Windower, open_recording
+from neuro_ros.events import LATE_POLICIES, POLARITIES, BaseWindower, Geometry, WindowDigest, Windower, open_recording
 from neuro_ros.events.count_windows import CountWindower
 from neuro_ros.events.filters import FilterChain
 
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json_argument(parser)
 
 
-def _windower(args: argparse.Namespace, geometry: Geometry, width: int, height: int) -> Windower | CountWindower:
+def _windower(args: argparse.Namespace, geometry: Geometry, width: int, height: int) -> BaseWindower:
     """Make what cuts by time, by count or by both."""
     length_ns = None if args.length_ms is None else round(args.length_ms * 1_000_000)
     options = {"polarity": args.polarity, "late_policy": args.late}
