@@ -1,18 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of the one-way clock estimator, validated as a whole."""
+"""Settings of the one-way clock estimator, and what those of both estimators have in common; validated as a whole."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Any
 
 from neuro_ros.errors import NeuroRosError
 
-__all__ = ["OneWaySettings", "TimesyncError"]
+__all__ = ["OneWaySettings", "TimesyncError", "check_settings"]
 
 
 class TimesyncError(NeuroRosError):
     """A setting of the clock estimators is out of range or does not fit the others."""
+
+
+def check_settings(settings: Any) -> None:
+    """Check what the settings of both estimators have in common.
+
+    Parameters
+    ----------
+    settings : dataclass of numbers
+        With `capacity`, `min_samples`, `min_span_s`, `window_s`, `holdover_limit_s` and `lock_sigma_s`.
+
+    Raises
+    ------
+    TimesyncError
+        A value is not finite, not positive, or the limits contradict each other.
+    """
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        if not (math.isfinite(value) and value > 0):
+            raise TimesyncError(f"{item.name}: {value!r} must be finite and above 0")
+    capacity, samples = settings.capacity, settings.min_samples
+    if capacity < 2 * samples:
+        raise TimesyncError(f"capacity: {capacity} is below twice min_samples ({samples}); raise it or ask for less")
+    if settings.min_span_s > settings.window_s:
+        raise TimesyncError(
+            f"min_span_s: {settings.min_span_s:g} s is longer than window_s ({settings.window_s:g} s), never reached"
+        )
+    limit_s, sigma_s = settings.holdover_limit_s, settings.lock_sigma_s
+    if limit_s <= sigma_s:
+        raise TimesyncError(f"holdover_limit_s: {limit_s:g} s must be above lock_sigma_s ({sigma_s:g} s)")
 
 
 @dataclass(frozen=True)
@@ -81,19 +111,4 @@ class OneWaySettings:
     sigma_floor_s: float = 2e-6
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if not (math.isfinite(value) and value > 0):
-                raise TimesyncError(f"{item.name}: {value!r} must be finite and above 0")
-        if self.capacity < 2 * self.min_samples:
-            raise TimesyncError(
-                f"capacity: {self.capacity} is below twice min_samples ({self.min_samples}); raise it or ask for less"
-            )
-        if self.min_span_s > self.window_s:
-            raise TimesyncError(
-                f"min_span_s: {self.min_span_s:g} s is longer than window_s ({self.window_s:g} s), never reached"
-            )
-        if self.holdover_limit_s <= self.lock_sigma_s:
-            raise TimesyncError(
-                f"holdover_limit_s: {self.holdover_limit_s:g} s must be above lock_sigma_s ({self.lock_sigma_s:g} s)"
-            )
+        check_settings(self)

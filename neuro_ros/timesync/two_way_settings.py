@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from neuro_ros.timesync.settings import TimesyncError
+from neuro_ros.timesync.settings import check_settings
 
 __all__ = ["TwoWaySettings"]
 
@@ -72,19 +71,4 @@ class TwoWaySettings:
     sigma_floor_s: float = 2e-6
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if not (math.isfinite(value) and value > 0):
-                raise TimesyncError(f"{item.name}: {value!r} must be finite and above 0")
-        if self.capacity < 2 * self.min_samples:
-            raise TimesyncError(
-                f"capacity: {self.capacity} is below twice min_samples ({self.min_samples}); raise it or ask for less"
-            )
-        if self.min_span_s > self.window_s:
-            raise TimesyncError(
-                f"min_span_s: {self.min_span_s:g} s is longer than window_s ({self.window_s:g} s), never reached"
-            )
-        if self.holdover_limit_s <= self.lock_sigma_s:
-            raise TimesyncError(
-                f"holdover_limit_s: {self.holdover_limit_s:g} s must be above lock_sigma_s ({self.lock_sigma_s:g} s)"
-            )
+        check_settings(self)
