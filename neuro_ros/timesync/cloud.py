@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bounded window of delays in one direction.
+"""A bounded window of delays in one direction, of a sensor's samples or of one direction between two hosts.
 
-The window keeps the least delayed point of each bucket of time, which is the minimum selection of `two_way`: what a
+The window keeps the least delayed point of each bucket of time, which is a selection of the minimum: what a
 queue has held up never reaches the line. Buckets double in width when the points become too many, so memory and work
 are bounded at any rate. This module refuses to know what the delays mean; all it sees are integers.
 """
@@ -36,16 +36,21 @@ class DelayCloud:
     ----------
     capacity : int
         Points kept; neighbours are merged beyond.
+    least : int
+        Points that are kept however old they are, so that something can still be claimed after a pause.
 
     Attributes
     ----------
+    capacity, least : int
+        May be changed; hold from the next point on.
     fit : Envelope or None
         The line under the points as far as its owner knows: what is high above it is dropped first.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, least: int = 1) -> None:
         self.fit: Envelope | None = None
-        self._capacity = capacity
+        self.capacity = capacity
+        self.least = least
         self._points: deque[_Point] = deque()
         self._bucket_ns = _FIRST_BUCKET_NS
         self._count = 0
@@ -59,6 +64,11 @@ class DelayCloud:
         """Time from the oldest to the newest point [ns]."""
         return self._points[-1].x - self._points[0].x if self._points else 0
 
+    @property
+    def newest(self) -> int:
+        """Time of the newest point [ns]; 0 without any."""
+        return self._points[-1].x if self._points else 0
+
     def add(self, x: int, y: int, oldest: int) -> None:
         """Take a point that is not older than the newest one, and drop those before `oldest`."""
         points = self._points
@@ -71,9 +81,9 @@ class DelayCloud:
                 last.x, last.y = x, y
         else:
             points.append(_Point(bucket, x, y, 1))
-        while points[0].x < oldest:
+        while len(points) > self.least and points[0].x < oldest:
             self._count -= points.popleft().count
-        while len(self._points) > self._capacity:
+        while len(self._points) > self.capacity:
             self._merge()
 
     @property

@@ -22,12 +22,12 @@ This module reads no clock and refuses to know about messages.
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
 
 from neuro_ros.timesync.clock_map import PPB, ClockMap
+from neuro_ros.timesync.cloud import DelayCloud
 from neuro_ros.timesync.edges import LatencyEdges
-from neuro_ros.timesync.envelope import Envelope, fit_envelope
+from neuro_ros.timesync.envelope import fit_envelope
 from neuro_ros.timesync.settings import OneWaySettings, TimesyncError
 from neuro_ros.timesync.states import ClockState
 
@@ -38,8 +38,6 @@ _S = 1_000_000_000
 _REFIT_NS = _S // 10
 #: While LOCKED this is soon enough unless a sample falls below the line: a second bends a crystal by nanoseconds.
 _REFIT_LOCKED_NS = _S
-#: Width of a bucket before any merging [ns].
-_FIRST_BUCKET_NS = 1_000_000
 #: Samples in a row that prove an early arrival or a backwards jump: an early one is physically impossible, so few do.
 _EARLY_RUN = 3
 #: Samples in a row, besides their duration, that prove a step to later arrivals or a sensor clock that stopped.
@@ -115,16 +113,6 @@ class ClockEstimate:
     latency_ns: float = math.nan
 
 
-@dataclass(slots=True)
-class _Point:
-    """The least delayed sample of one bucket of sensor time, relative to the estimator's origin."""
-
-    bucket: int
-    x: int
-    y: int
-    count: int
-
-
 class OneWayClock:
     """Bounded-memory estimator of one sensor's clock; see the module's text.
 
@@ -155,15 +143,12 @@ class OneWayClock:
         self._raised: list[tuple[int, int]] = []
         self._raised_ns = 0  # the least delay beyond the line among the raised
         self._repeats = 0
-        self._points: deque[_Point] = deque()
-        self._bucket_ns = _FIRST_BUCKET_NS
+        self._cloud = DelayCloud(self.settings.capacity, self.settings.min_samples)
         self._origin = samples[0] if samples else (0, 0)
         self._newest: tuple[int, int] | None = None  # newest sample, absolute (sensor, host)
-        self._fit: Envelope | None = None
         self._fit_at_ns = -_REFIT_NS
         self._fit_due = False
         self._locked = False
-        self._count = 0
         for sensor_ns, host_ns in samples:
             self._insert(sensor_ns, host_ns)
 
@@ -217,10 +202,10 @@ class OneWayClock:
         sigma_ns : float
             Standard uncertainty of `host_ns` [ns].
         """
-        if self._fit is None:
+        if self._cloud.fit is None:
             return False
         x, y = self._relative(sensor_ns, host_ns)
-        return self.edges.add(self._fit.at(x) - y, math.hypot(self._sigma_ns(x), sigma_ns))
+        return self.edges.add(self._cloud.fit.at(x) - y, math.hypot(self._sigma_ns(x), sigma_ns))
 
     def add_pulse(self, sensor_ns: int, period_ns: int = _S, sigma_ns: float = 0.0) -> bool:
         """Take an edge of a pulse that comes when host time is a multiple of `period_ns`; True when it is believed.
@@ -243,10 +228,10 @@ class OneWayClock:
         """
         if period_ns <= 0:
             raise TimesyncError(f"period_ns: {period_ns} must be above 0")
-        if self._fit is None:
+        if self._cloud.fit is None:
             return False
         x = sensor_ns - self._origin[0]
-        line_ns = self._origin[1] + x + self._fit.at(x)
+        line_ns = self._origin[1] + x + self._cloud.fit.at(x)
         slack_ns = round(self.settings.early_s * _S)  # a latency near zero may come out negative
         return self.add_edge(sensor_ns, (line_ns + slack_ns) // period_ns * period_ns, sigma_ns)
 
@@ -261,11 +246,11 @@ class OneWayClock:
 
     def _contradiction(self, sensor_ns: int, host_ns: int) -> str:
         """Return "early" or "late" when the sample contradicts the estimate, else an empty string."""
-        if self._fit is None:
+        if self._cloud.fit is None:
             self._raised = []  # they were late for a line that is not believed any more
             return ""
         x, y = self._relative(sensor_ns, host_ns)
-        residual = y - self._fit.at(x)
+        residual = y - self._cloud.fit.at(x)
         margin = _GATE_SIGMAS * self._sigma_ns(x)
         early_ns = self.settings.early_s * _S + margin
         self._note_raised(residual, early_ns, sensor_ns, host_ns)
@@ -287,8 +272,8 @@ class OneWayClock:
 
     def _raised_limit_ns(self) -> float:
         """Return how long samples may be somewhat late until they are believed [ns]."""
-        known_ns = self._points[-1].x - self._points[0].x
-        return max(self.settings.late_after_s * _S, _RAISED_SHARE * min(self.settings.window_s * _S, known_ns))
+        known_ns = min(self.settings.window_s * _S, self._cloud.span_ns)
+        return max(self.settings.late_after_s * _S, _RAISED_SHARE * known_ns)
 
     def _suspect(self, kind: str, sensor_ns: int, host_ns: int) -> bool:
         """Set a contradicting sample aside; start again when the run of them proves a step."""
@@ -321,75 +306,39 @@ class OneWayClock:
     def _insert(self, sensor_ns: int, host_ns: int) -> None:
         self._newest = (sensor_ns, host_ns)
         self._repeats = 0
-        self._count += 1
         x, y = self._relative(sensor_ns, host_ns)
-        points = self._points
-        bucket = x // self._bucket_ns
-        if points and points[-1].bucket == bucket:
-            last = points[-1]
-            last.count += 1
-            if self._height(x, y) < self._height(last.x, last.y):
-                last.x, last.y = x, y
-        else:
-            points.append(_Point(bucket, x, y, 1))
-        self._expire(x)
-        while len(self._points) > self.settings.capacity:
-            self._merge()
-        self._fit_due = self._fit_due or not self._locked or (self._fit is not None and y < self._fit.at(x))
+        cloud, settings = self._cloud, self.settings
+        cloud.capacity, cloud.least = settings.capacity, settings.min_samples
+        cloud.add(x, y, x - round(settings.window_s * _S))
+        self._fit_due = self._fit_due or not self._locked or (self._cloud.fit is not None and y < self._cloud.fit.at(x))
         if x - self._fit_at_ns >= (_REFIT_NS if self._fit_due else _REFIT_LOCKED_NS):
             self._refit(x)
 
-    def _height(self, x: int, y: int) -> int:
-        """Height of a point above the present slope, up to a constant."""
-        return y - x * self._fit.rise // self._fit.run if self._fit else y
-
-    def _expire(self, x: int) -> None:
-        """Drop points older than the window, but never so many that nothing could be claimed any more."""
-        oldest = x - round(self.settings.window_s * _S)
-        while len(self._points) > self.settings.min_samples and self._points[0].x < oldest:
-            self._count -= self._points.popleft().count
-
-    def _merge(self) -> None:
-        """Double the bucket width; of two points that meet in one bucket the less delayed one survives."""
-        self._bucket_ns *= 2
-        merged: deque[_Point] = deque()
-        for point in self._points:
-            point.bucket = point.x // self._bucket_ns
-            if not merged or merged[-1].bucket != point.bucket:
-                merged.append(point)
-                continue
-            last = merged[-1]
-            last.count += point.count
-            if self._height(point.x, point.y) < self._height(last.x, last.y):
-                last.x, last.y = point.x, point.y
-        self._points = merged
-
     def _refit(self, x: int) -> None:
-        points = self._points
+        cloud = self._cloud
         self._fit_at_ns, self._fit_due = x, False
-        enough = self._count >= self.settings.min_samples
-        if not (enough and points[-1].x - points[0].x >= self.settings.min_span_s * _S):
+        if len(cloud) < self.settings.min_samples or cloud.span_ns < self.settings.min_span_s * _S:
             return
-        self._fit = fit_envelope([(point.x, point.y) for point in points])
+        cloud.fit = fit_envelope(cloud.points)
         # Samples that fit no line, such as one from before a clock was set, make a line that is worth nothing.
-        if self._fit is None or self._sigma_ns(x) > self.settings.holdover_limit_s * _S:
-            self._fit, self._locked = None, False
+        if self._cloud.fit is None or self._sigma_ns(x) > self.settings.holdover_limit_s * _S:
+            self._cloud.fit, self._locked = None, False
             return
         ratio = _UNLOCK_RATIO if self._locked else 1.0
         self._locked = (
             self._sigma_ns(x) <= ratio * self.settings.lock_sigma_s * _S
-            and self._fit.slope_sigma <= ratio * self.settings.lock_skew_sigma_ppm * 1e-6
+            and self._cloud.fit.slope_sigma <= ratio * self.settings.lock_skew_sigma_ppm * 1e-6
             and self._plausible()
         )
 
     # -- what is known -------------------------------------------------------------------------------------------------
 
     def _plausible(self) -> bool:
-        return self._fit is None or abs(self._fit.slope) <= self.settings.skew_limit_ppm * 1e-6
+        return self._cloud.fit is None or abs(self._cloud.fit.slope) <= self.settings.skew_limit_ppm * 1e-6
 
     def _sigma_ns(self, x: int) -> float:
         """Return the standard uncertainty of the line at relative sensor time `x` [ns]."""
-        fit = self._fit
+        fit = self._cloud.fit
         if fit is None:
             return math.nan
         ahead = max(0, x - fit.x_last)
@@ -404,12 +353,12 @@ class OneWayClock:
 
         Changes nothing but one thing: a holdover that is worth nothing any more is given up, and counted.
         """
-        samples = self._count
+        samples = len(self._cloud)
         silence_ns = max(0, host_now_ns - self._newest[1]) if self._newest else 0
-        fit = self._fit
+        fit = self._cloud.fit
         if fit is None:
             return ClockEstimate(ClockState.UNLOCKED, None, math.nan, math.nan, samples, silence_ns, True)
-        x = self._points[-1].x + silence_ns  # sensor time now; the skew times the silence does not matter to sigma
+        x = self._cloud.newest + silence_ns  # sensor time now; the skew times the silence does not matter to sigma
         sigma_ns = self._sigma_ns(x)
         if silence_ns > self.settings.holdover_after_s * _S:
             if sigma_ns > self.settings.holdover_limit_s * _S:

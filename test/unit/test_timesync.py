@@ -181,7 +181,7 @@ def test_memory_is_bounded():
     sensor, clock = SimulatedSensor(4, rate_hz=100.0), OneWayClock(settings)
     for _ in range(5000):
         clock.add(*sensor.sample())
-        assert len(clock._points) <= 64
+        assert len(clock._cloud.points) <= 64
 
 
 def test_nothing_is_claimed_without_evidence():

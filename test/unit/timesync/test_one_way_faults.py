@@ -194,7 +194,7 @@ def test_whatever_happens_it_recovers_and_memory_is_bounded(troubles):
             estimate = clock.estimate(arrival_ns)
             assert (estimate.clock is None) == (estimate.state is ClockState.UNLOCKED)
             assert estimate.clock is None or math.isfinite(estimate.sigma_ns)
-            assert len(clock._points) <= settings.capacity
+            assert len(clock._cloud.points) <= settings.capacity
             assert len(clock._raised) <= settings.capacity + 1
             assert len(clock._suspects) <= settings.capacity + 1
     assert estimate.state is ClockState.LOCKED
