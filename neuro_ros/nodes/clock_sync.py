@@ -19,7 +19,6 @@ from neuro_ros.cores.clock_sync import ClockSyncCore
 from neuro_ros.cores.core import Clocks, Health, Output
 from neuro_ros.cores.messages import ClockModel, PtpMessage
 from neuro_ros.cores.parameters.clock_sync import ClockSyncParameters
-from neuro_ros.errors import NeuroRosError
 from neuro_ros.nodes import conversion, qos
 from neuro_ros.nodes.host_watch import HostClockWatch, port_identity
 from neuro_ros.nodes.lifecycle import LifecycleShell
@@ -44,11 +43,11 @@ class ClockSyncNode(LifecycleShell):
     """Lifecycle node around `ClockSyncCore`; ``**kwargs`` as in `LifecycleShell`."""
 
     own_timers: ClassVar[frozenset[str]] = frozenset({_PTP_TIMER})
+    read_apart = PtpMessage
 
     def __init__(self, **kwargs: Any) -> None:
         self._keys: dict[str, str] = {}  # clock_id -> which of the shell's publishers
         self._departures: list[tuple[PtpMessage, int]] = []
-        self._reader: PacketReader | None = None
         self._watch: HostClockWatch | None = None
         super().__init__("clock_sync", self._make_core, ClockSyncParameters, **kwargs)
 
@@ -70,22 +69,9 @@ class ClockSyncNode(LifecycleShell):
                 self.get_logger().info(line)
         return () if self._watch is None else self._watch.health()
 
-    def _subscribe(self, topic: str, cls: type) -> None:
-        """Leave timing messages to the thread of :meth:`run`; everything else is the executor's."""
-        if cls is PtpMessage:
-            self._reader = PacketReader(self, conversion.ros_class(cls), topic, qos.subscription_qos(topic))
-        else:
-            super()._subscribe(topic, cls)
-
-    def _stop_inputs(self) -> None:
-        super()._stop_inputs()  # the thread has ended
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.close()
-
     def run(self, stop_event: threading.Event) -> None:
         """Take timing messages and make ticks at the exchange's pace, until the node is deactivated."""
-        reader = self._reader
+        reader = self.reader
         if reader is None:
             return
         period_s = self.core.timers()[_PTP_TIMER] / _S
@@ -103,12 +89,7 @@ class ClockSyncNode(LifecycleShell):
             taken = reader.take()
             if taken is None:
                 return
-            try:
-                message = conversion.from_ros(PtpMessage, taken[0])
-            except NeuroRosError as error:
-                self._core_error("receive ptp", error)
-                continue
-            self.invoke("receive", "ptp", message, self._arrival_ns(taken[1]))
+            self.receive_apart(taken)
 
     def departing(self, output: Output) -> None:
         """Take the time of timing messages; it must be the last thing before they go."""

@@ -19,7 +19,7 @@ from neuro_ros.cores.sources import open_source
 from neuro_ros.cores.sources.base import Source
 from neuro_ros.cores.sources.player import Player
 from neuro_ros.errors import NeuroRosError
-from neuro_ros.nodes import conversion, qos
+from neuro_ros.nodes import conversion
 from neuro_ros.nodes.lifecycle import LifecycleShell
 from neuro_ros.nodes.packet_reader import PacketReader
 from neuro_ros.nodes.run import run_node
@@ -43,11 +43,12 @@ _LAG_WARN_S = 0.5
 class EventCameraNode(LifecycleShell):
     """Lifecycle node around `EventCameraCore`; ``**kwargs`` as in `LifecycleShell`."""
 
+    read_apart = EventPacket
+
     def __init__(self, **kwargs: Any) -> None:
         self._source: Source | None = None
         self._player: Player | None = None
         self._waiting = False
-        self._reader: PacketReader | None = None
         self._packets: deque[tuple[Any, Mapping[str, Any]]] = deque()
         super().__init__("event_camera", EventCameraCore, EventCameraParameters, **kwargs)
 
@@ -70,24 +71,14 @@ class EventCameraNode(LifecycleShell):
         if source is not None:
             source.close()
 
-    def _subscribe(self, topic: str, cls: type) -> None:
-        """Leave packets to the reader, in the thread of :meth:`run`; everything else is the executor's."""
-        if cls is EventPacket:
-            self._reader = PacketReader(self, conversion.ros_class(cls), topic, qos.subscription_qos(topic))
-        else:
-            super()._subscribe(topic, cls)
-
     def _stop_inputs(self) -> None:
-        super()._stop_inputs()  # the thread has ended
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.close()
+        super()._stop_inputs()
         self._packets.clear()
 
     def run(self, stop_event: threading.Event) -> None:
         """Take packets, or play the source into the core until it ends, until the node is deactivated."""
-        if self._reader is not None:
-            self._read_packets(self._reader, stop_event)
+        if self.reader is not None:
+            self._read_packets(self.reader, stop_event)
         else:
             self._play(stop_event)
 
@@ -103,14 +94,9 @@ class EventCameraNode(LifecycleShell):
                 held_bytes += len(taken[0].events)
             if not waiting:
                 continue
-            message, info = waiting.popleft()
-            held_bytes -= len(message.events)
-            try:
-                packet = conversion.from_ros(EventPacket, message)
-            except NeuroRosError as error:
-                self._core_error("receive events", error)
-            else:
-                self.invoke("receive", "events", packet, self._arrival_ns(info))
+            oldest = waiting.popleft()
+            held_bytes -= len(oldest[0].events)
+            self.receive_apart(oldest)
 
     def _oldest_ns(self) -> int | None:
         """Return when the packet arrived that has waited longest; None while none waits."""

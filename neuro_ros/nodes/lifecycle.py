@@ -25,6 +25,7 @@ from neuro_ros.errors import NeuroRosError
 from neuro_ros.nodes import conversion, garbage, qos
 from neuro_ros.nodes.diagnostics import PERIOD_S, DiagnosticsPublisher
 from neuro_ros.nodes.driver import CoreDriver, FailureLog
+from neuro_ros.nodes.packet_reader import PacketReader
 from neuro_ros.nodes.parameters import NodeParameters
 from neuro_ros.nodes.transitions import GuardedLifecycleNode, logged_transition
 from neuro_ros.nodes.worker import PostedCall, drop_oldest
@@ -85,6 +86,7 @@ class LifecycleShell(GuardedLifecycleNode):
         self._source_stop = threading.Event()
         self._outputs: dict[str, Any] = {}
         self._inputs: list[Any] = []
+        self.reader: PacketReader | None = None
         self._core_timers: list[Any] = []
         self._heartbeat: Any = None
         self._heartbeat_timer: Any = None
@@ -100,6 +102,8 @@ class LifecycleShell(GuardedLifecycleNode):
 
     #: Timers of the core for which a subclass makes the calls itself, in :meth:`run`.
     own_timers: ClassVar[frozenset[str]] = frozenset()
+    #: Message dataclass of an input that :meth:`run` reads from :attr:`reader`, past the executor; None = none.
+    read_apart: ClassVar[type | None] = None
 
     @property
     def parameters(self) -> Any:
@@ -291,7 +295,23 @@ class LifecycleShell(GuardedLifecycleNode):
             raise NeuroRosError("the node is not configured")
         return self._driver
 
+    def receive_apart(self, taken: tuple[Any, Mapping[str, Any]]) -> None:
+        """Give the core what :meth:`run` has taken from :attr:`reader`; what cannot be converted is counted."""
+        message, info = taken
+        if self.reader is None or self.read_apart is None:
+            return
+        try:
+            converted: Any = conversion.from_ros(self.read_apart, message)
+        except NeuroRosError as error:
+            self._core_error(f"receive {self.reader.topic}", error)
+            return
+        self.invoke("receive", self.reader.topic, converted, self._arrival_ns(info))
+
     def _subscribe(self, topic: str, cls: type) -> None:
+        if cls is self.read_apart:
+            self.reader = PacketReader(self, conversion.ros_class(cls), topic, qos.subscription_qos(topic))
+            return
+
         def received(message: Any, info: Any) -> None:
             try:
                 converted: Any = conversion.from_ros(cls, message)
@@ -350,6 +370,9 @@ class LifecycleShell(GuardedLifecycleNode):
             thread.join(STOP_TIMEOUT_S)
             if thread.is_alive():
                 self.get_logger().error(f"the source did not stop within {STOP_TIMEOUT_S:g} s and is left behind")
+        reader, self.reader = self.reader, None
+        if reader is not None:  # the thread that read it has ended
+            reader.close()
 
     def _quiesce(self) -> None:
         """Fall silent on the way to something else; what fails is logged and does not stop it."""

@@ -49,6 +49,11 @@ class PacketReader:
     profile : QoSProfile
         Its depth is what can wait in the middleware.
 
+    Attributes
+    ----------
+    topic : str
+        As given.
+
     Notes
     -----
     :meth:`wait` and :meth:`take` belong to one thread, construction and :meth:`close` to the executor's; close it after
@@ -56,6 +61,7 @@ class PacketReader:
     """
 
     def __init__(self, node: Node, message_class: type, topic: str, profile: QoSProfile) -> None:
+        self.topic = topic
         self._node = node
         self._group = _NobodysGroup()  # nodes keep groups weakly
         self._subscription: Any = node.create_subscription(
@@ -66,6 +72,8 @@ class PacketReader:
     def wait(self, timeout_s: float) -> bool:
         """Wait until a message is there, so long at most; return True when one may be."""
         subscription = self._subscription
+        if subscription is None:  # closed: its thread was left behind
+            return False
         try:
             with subscription.handle:
                 self._wait_set.clear_entities()
@@ -78,6 +86,8 @@ class PacketReader:
     def take(self) -> tuple[Any, dict[str, Any]] | None:
         """Return the next message and what the middleware knows about it, None when none is there."""
         subscription = self._subscription
+        if subscription is None:
+            return None
         try:
             with subscription.handle:
                 taken: tuple[Any, dict[str, Any]] | None = subscription.handle.take_message(

@@ -51,7 +51,7 @@ def publish(bed, spawn, node, bag, *options):
     topic = f"{bed.namespace}/events"
     child = spawn([sys.executable, "-m", module, str(bag), "--topic", topic, "--on-signal", *options])
     child.wait_for("waiting")
-    bed.until(lambda: node._reader.publishers == 1, what="the driver to be known")
+    bed.until(lambda: node.reader.publishers == 1, what="the driver to be known")
     child.send_signal(signal.SIGUSR1)
     return child
 
@@ -110,7 +110,7 @@ def test_a_driver_that_stops_and_comes_back_is_followed(bed, spawn):
         child = publish(bed, spawn, node, bag)
         bed.until(lambda total=times * events: account.events_read == total, 60.0, f"{times} times {events} events")
         child.stop()
-        bed.until(lambda: node._reader.publishers == 0, what="the driver to be gone")
+        bed.until(lambda: node.reader.publishers == 0, what="the driver to be gone")
 
     def last(name):
         return next(
