@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import rclpy
 from lifecycle_msgs.srv import ChangeState, GetState
+from lifecycle_probe import Probe, ProbeParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+
+from neuro_ros.nodes.lifecycle import LifecycleShell
 
 _numbers = itertools.count()
 
@@ -102,3 +105,17 @@ def bed(eventually: Callable[..., Any], ros_domain: int) -> Iterator[Bed]:
     made = Bed(eventually, ros_domain)
     yield made
     made.close()
+
+
+@pytest.fixture
+def probe_class():
+    """Return a fresh subclass, so that what one test breaks stays broken for that test alone."""
+    return type("FreshProbe", (Probe,), {})
+
+
+@pytest.fixture
+def make_probe(bed, probe_class):
+    def make_shell(parameters=None, cls=LifecycleShell, **kwargs):
+        return bed.make(cls, "probe", probe_class, ProbeParameters, parameters=parameters, **kwargs)
+
+    return make_shell

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
+from reading import make_sample, read, run
 
-from neuro_ros.cli.command import main
 from neuro_ros.events import ENCODINGS, EVENT_DTYPE, TRIGGER_DTYPE, RecordingError, create_recording, open_recording
 from neuro_ros.events.encodings.evt21 import looks_legacy
 from neuro_ros.events.formats import _rosbags_shim as shim
@@ -27,34 +26,10 @@ WITH_TRIGGERS = ["evt2", "evt21", "evt21_legacy", "evt3"]
 WRITTEN = sorted(name for name, encoding in ENCODINGS.items() if encoding.encoder)
 
 
-def read(path, **options):
-    """Read a whole recording; return events, triggers and the recording's counters."""
-    with open_recording(path, **options) as recording:
-        batches = [(batch.events.copy(), batch.triggers.copy()) for batch in recording.batches()]
-        counters = recording.counters
-    events = [np.empty(0, EVENT_DTYPE), *(item[0] for item in batches)]
-    triggers = [NO_TRIGGERS, *(item[1] for item in batches)]
-    return np.concatenate(events), np.concatenate(triggers), counters
-
-
-def run(capsys, *arguments):
-    """Run the command; return the exit code, the JSON on stdout and what stood on stderr."""
-    code = main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, json.loads(captured.out) if captured.out else None, captured.err
-
-
 @pytest.fixture(scope="module")
 def sample():
     """Make a second of events on 640x480 in sensor time of today, and triggers."""
-    rng = np.random.default_rng(5)
-    events = np.zeros(5000, EVENT_DTYPE)
-    events["t"] = 1_700_000_000_000_000_000 + np.sort(rng.integers(0, 1_000_000, len(events))) * 1000
-    events["x"] = rng.integers(0, 640, len(events))
-    events["y"] = rng.integers(0, 480, len(events))
-    events["p"] = rng.integers(0, 2, len(events))
-    triggers = np.array([(events["t"][100], 2, 1), (events["t"][3000], 2, 0)], TRIGGER_DTYPE)
-    return events, triggers
+    return make_sample(1_700_000_000_000_000_000)
 
 
 # --- recorded bags ----------------------------------------------------------------------------------------------------

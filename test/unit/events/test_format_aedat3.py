@@ -7,8 +7,9 @@ import struct
 
 import numpy as np
 import pytest
+from reading import read_whole as read
 
-from neuro_ros.events import EVENT_DTYPE, TRIGGER_DTYPE, RecordingError, open_recording
+from neuro_ros.events import RecordingError, open_recording
 from neuro_ros.events.formats import _aedat3_packets
 
 HEADER = (
@@ -16,16 +17,6 @@ HEADER = (
     b"#Start-Time: 2016-01-01 00:00:00 (TZ+0000)\r\n#!END-HEADER\r\n"
 )
 WRAP_US = 1 << 31
-
-
-def read(path, max_events=65536, start_ns=None, **options):
-    """Read a recording; return events, triggers, counters and what its batches said of being complete."""
-    with open_recording(path, **options) as recording:
-        batches = [(b.events.copy(), b.triggers.copy(), b.complete) for b in recording.batches(max_events, start_ns)]
-        counters = recording.counters
-    events = np.concatenate([np.empty(0, EVENT_DTYPE), *(batch[0] for batch in batches)])
-    triggers = np.concatenate([np.empty(0, TRIGGER_DTYPE), *(batch[1] for batch in batches)])
-    return events, triggers, counters, [batch[2] for batch in batches]
 
 
 def packet(kind, records, overflow=0, source=1, size=8, number=None, valid=None):

@@ -9,8 +9,9 @@ import zlib
 
 import numpy as np
 import pytest
+from reading import read_whole as read
 
-from neuro_ros.events import EVENT_DTYPE, TRIGGER_DTYPE, RecordingError, open_recording
+from neuro_ros.events import EVENT_DTYPE, RecordingError, open_recording
 from neuro_ros.events.formats import _h5py_shim, hdf5
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
@@ -18,16 +19,6 @@ h5py = pytest.importorskip("h5py", reason="h5py is not installed")
 # As the vendor's software lays them out in memory.
 CD = np.dtype({"names": ["x", "y", "p", "t"], "formats": ["<u2", "<u2", "<i2", "<i8"], "offsets": [0, 2, 4, 8]})
 TRIGGER = np.dtype({"names": ["p", "t", "id"], "formats": ["<i2", "<i8", "<i2"], "offsets": [0, 8, 16], "itemsize": 24})
-
-
-def read(path, max_events=65536, start_ns=None, **options):
-    """Read a recording; return events, triggers, counters and what its batches said of being complete."""
-    with open_recording(path, **options) as recording:
-        batches = [(b.events.copy(), b.triggers.copy(), b.complete) for b in recording.batches(max_events, start_ns)]
-        counters = recording.counters
-    events = np.concatenate([np.empty(0, EVENT_DTYPE), *(batch[0] for batch in batches)])
-    triggers = np.concatenate([np.empty(0, TRIGGER_DTYPE), *(batch[1] for batch in batches)])
-    return events, triggers, counters, [batch[2] for batch in batches]
 
 
 def make_events(count=30_000, step_us=100, seed=9):

@@ -14,24 +14,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reading import read_whole as read
 
-from neuro_ros.events import EVENT_DTYPE, TRIGGER_DTYPE, RecordingError, open_recording
+from neuro_ros.events import EVENT_DTYPE, RecordingError, open_recording
 from neuro_ros.events.formats import _time_index
 from neuro_ros.events.formats.event_stream import EventStreamDecoder
 from neuro_ros.events.stream import decode_stream
 from neuro_ros.events.types import DecodeCounters
 
 NS_PER_US = 1000
-
-
-def read(path, max_events=65536, start_ns=None, **options):
-    """Read a recording; return events, triggers, counters and what its batches said of being complete."""
-    with open_recording(path, **options) as recording:
-        batches = [(b.events.copy(), b.triggers.copy(), b.complete) for b in recording.batches(max_events, start_ns)]
-        counters = recording.counters
-    events = np.concatenate([np.empty(0, EVENT_DTYPE), *(batch[0] for batch in batches)])
-    triggers = np.concatenate([np.empty(0, TRIGGER_DTYPE), *(batch[1] for batch in batches)])
-    return events, triggers, counters, [batch[2] for batch in batches]
 
 
 def same(first, second):

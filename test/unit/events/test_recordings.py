@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 import zipfile
@@ -11,11 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reading import make_sample, read, run
 
-from neuro_ros.cli.command import main
 from neuro_ros.events import (
-    EVENT_DTYPE,
-    TRIGGER_DTYPE,
     WRITERS,
     RecordingError,
     create_recording,
@@ -30,34 +27,10 @@ AEDAT4 = DATA / "evlib_sample.aedat4"
 NS_PER_MS = 1_000_000
 
 
-def read(path, max_events=65536, **options):
-    """Read a whole recording; return events, triggers and the recording's counters."""
-    with open_recording(path, **options) as recording:
-        batches = [(b.events.copy(), b.triggers.copy(), b.complete) for b in recording.batches(max_events)]
-        counters = recording.counters
-    events = [np.empty(0, EVENT_DTYPE), *(item[0] for item in batches)]
-    triggers = [np.empty(0, TRIGGER_DTYPE), *(item[1] for item in batches)]
-    return np.concatenate(events), np.concatenate(triggers), counters
-
-
-def run(capsys, *arguments):
-    """Run the command; return the exit code, the JSON on stdout and what stood on stderr."""
-    code = main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, json.loads(captured.out) if captured.out else None, captured.err
-
-
 @pytest.fixture(scope="module")
 def sample():
     """Make a second of events on 640x480 that begins beyond the wrap of EVT3, and triggers."""
-    rng = np.random.default_rng(5)
-    events = np.zeros(5000, EVENT_DTYPE)
-    events["t"] = 100_000_000_000 + np.sort(rng.integers(0, 1_000_000, len(events))) * 1000
-    events["x"] = rng.integers(0, 640, len(events))
-    events["y"] = rng.integers(0, 480, len(events))
-    events["p"] = rng.integers(0, 2, len(events))
-    triggers = np.array([(events["t"][100], 2, 1), (events["t"][3000], 2, 0)], TRIGGER_DTYPE)
-    return events, triggers
+    return make_sample(100_000_000_000)
 
 
 # --- bundled recordings -----------------------------------------------------------------------------------------------
