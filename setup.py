@@ -61,7 +61,12 @@ setup(
         "inivation": ["dv-processing>=2.0"],
         # lava-nc declares Python below 3.11; beyond that it needs pip's --ignore-requires-python.
         "lava": LAVA,
-        "test": ["atheris>=2.3; python_version >= '3.11'", "hypothesis>=6.100", "pytest>=8.0", "pyyaml>=6.0"],
+        "test": [
+            "atheris>=2.3; python_version >= '3.11' and platform_machine == 'x86_64'",
+            "hypothesis>=6.100",
+            "pytest>=8.0",
+            "pyyaml>=6.0",
+        ],
     },
     entry_points={"console_scripts": ["neuro_ros = neuro_ros.cli.command:main"]},
 )

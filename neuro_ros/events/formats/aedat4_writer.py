@@ -9,17 +9,15 @@ whole microseconds, the resolution of the format.
 
 from __future__ import annotations
 
-import os
 import struct
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.events.formats import _compression_shim as compression
 from neuro_ros.events.formats import _flatbuffers as flatbuffers
-from neuro_ros.events.formats.base import RecordingWriter
+from neuro_ros.events.formats.base import FileWriter
 from neuro_ros.events.types import EVENT_DTYPE, RecordingError, as_words, empty_triggers
 
 __all__ = ["Aedat4Writer"]
@@ -74,7 +72,7 @@ def _stream_xml(number: int, kind: str, name: str, info: dict[str, tuple[str, st
     return "\n".join([*lines, "</node>", "</node>"])
 
 
-class Aedat4Writer(RecordingWriter):
+class Aedat4Writer(FileWriter):
     """Writes an AEDAT4 file.
 
     Parameters
@@ -90,21 +88,18 @@ class Aedat4Writer(RecordingWriter):
     """
 
     def __init__(self, path: Path, width: int, height: int) -> None:
-        super().__init__(path, width, height)
         if max(width, height) > _MAX_SIDE_PX:
             raise RecordingError(f"{path}: AEDAT4 holds sides up to {_MAX_SIDE_PX} px, the sensor is {width}x{height}")
+        super().__init__(path, width, height)
         self._pending = np.zeros(_PACKET_EVENTS, EVENT_DTYPE)
         self._pending_count = 0
         self._triggers = empty_triggers()
         self._lines: set[int] = set()
         self._table: list[tuple[int, int, int, int, int, int]] = []  # as _ENTRY, from the stream on
-        self._file: BinaryIO | None = self._partial.open("wb")
         self._position = len(_LINE) + _HEADER.size + _XML_BYTES
         self._file.seek(self._position)
 
     def _write(self, events: npt.NDArray[np.void], triggers: npt.NDArray[np.void]) -> None:
-        if self._file is None:
-            raise RecordingError(f"{self.path}: the recording is closed")
         if len(triggers):
             if int(triggers["id"].max()) >= _TRIGGER_LINES:
                 raise RecordingError(
@@ -141,7 +136,7 @@ class Aedat4Writer(RecordingWriter):
 
     def _write_packet(self, stream: int, data: bytes, times_us: npt.NDArray[np.int64]) -> None:
         packed = compression.pack_lz4(data)
-        self._file.write(struct.pack("<ii", stream, len(packed)) + packed)  # type: ignore[union-attr]
+        self._file.write(struct.pack("<ii", stream, len(packed)) + packed)
         self._position += 8 + len(packed)
         first_us, last_us = int(times_us.min()), int(times_us.max())
         self._table.append((stream, len(packed), self._position - len(packed), len(times_us), first_us, last_us))
@@ -159,10 +154,7 @@ class Aedat4Writer(RecordingWriter):
         root = (10, 20, 4, 12, 8, 10, _LZ4, 12, self._position, len(text))
         return _LINE + _HEADER.pack(_HEADER.size - 4 + len(xml), _HEADER_ROOT, b"IOHE", *root) + xml
 
-    def close(self) -> None:
-        """See `RecordingWriter.close`."""
-        if self._file is None:
-            return
+    def _finish(self) -> None:
         self._flush()
         table = np.zeros(len(self._table), _ENTRY)
         if self._table:
@@ -172,15 +164,3 @@ class Aedat4Writer(RecordingWriter):
         self._file.write(compression.pack_lz4(flatbuffers.pack_tables(b"FTAB", (12, 4, 20, 28, 36), table, 4)))
         self._file.seek(0)
         self._file.write(self._header())
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._file = None
-        self._partial.replace(self.path)
-
-    def abandon(self) -> None:
-        """See `RecordingWriter.abandon`."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        self._partial.unlink(missing_ok=True)

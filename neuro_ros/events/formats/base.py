@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from neuro_ros.events.types import (
     empty_triggers,
 )
 
-__all__ = ["MAX_SIDE_PX", "OpenOptions", "Recording", "RecordingWriter", "check_sensor_size"]
+__all__ = ["MAX_SIDE_PX", "FileWriter", "OpenOptions", "Recording", "RecordingWriter", "check_sensor_size"]
 
 #: No event camera comes near; a larger number is damage.
 MAX_SIDE_PX = 65535
@@ -243,3 +244,57 @@ class RecordingWriter(ABC):
                 raise
         else:
             self.abandon()
+
+
+class FileWriter(RecordingWriter):
+    """A recording in one file, which is written beside its place and put there when it is whole.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    width, height : int
+    """
+
+    def __init__(self, path: Path, width: int, height: int) -> None:
+        super().__init__(path, width, height)
+        self._stream: BinaryIO | None = self._partial.open("wb")
+
+    @property
+    def _file(self) -> BinaryIO:
+        """The file under way.
+
+        Raises
+        ------
+        RecordingError
+            When the recording is closed.
+        """
+        if self._stream is None:
+            raise RecordingError(f"{self.path}: the recording is closed")
+        return self._stream
+
+    def write(self, events: npt.NDArray[np.void], triggers: npt.NDArray[np.void] | None = None) -> None:
+        """See `RecordingWriter.write`; also refuses when the recording is closed."""
+        _ = self._file
+        super().write(events, triggers)
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Write what is still to be written."""
+
+    def close(self) -> None:
+        """See `RecordingWriter.close`."""
+        if self._stream is None:
+            return
+        self._finish()
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self._stream.close()
+        self._stream = None
+        self._partial.replace(self.path)
+
+    def abandon(self) -> None:
+        """See `RecordingWriter.abandon`."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        self._partial.unlink(missing_ok=True)

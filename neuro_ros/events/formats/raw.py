@@ -20,7 +20,6 @@ Prophesee, "RAW file format" (docs.prophesee.ai); OpenEB, ``psee_raw_file_header
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -33,7 +32,7 @@ import numpy.typing as npt
 from neuro_ros.events.encodings import ENCODINGS, FOREIGN, BytesDecoder, Encoding, find_encoding
 from neuro_ros.events.encodings.evt21 import looks_legacy
 from neuro_ros.events.formats._time_index import TimeIndex, can_follow, follow_words
-from neuro_ros.events.formats.base import OpenOptions, Recording, RecordingWriter
+from neuro_ros.events.formats.base import FileWriter, OpenOptions, Recording
 from neuro_ros.events.stream import decode_stream
 from neuro_ros.events.types import EventBatch, RecordingError
 
@@ -247,7 +246,7 @@ def open_headerless(path: Path, options: OpenOptions) -> RawRecording:
     return RawRecording(path, encoding, options.width, options.height)
 
 
-class RawWriter(RecordingWriter):
+class RawWriter(FileWriter):
     """Writes a RAW file.
 
     Parameters
@@ -264,17 +263,14 @@ class RawWriter(RecordingWriter):
     """
 
     def __init__(self, path: Path, width: int, height: int, encoding: str = "evt3") -> None:
-        super().__init__(path, width, height)
         self._encoding = find_encoding(encoding)
         if self._encoding.encoder is None or self._encoding.raw_name is None:
             raise RecordingError(f"{path}: RAW with {encoding} is not written")
+        super().__init__(path, width, height)
         self._encoder = self._encoding.encoder()
         self._header_done = False
-        self._file: BinaryIO | None = self._partial.open("wb")
 
     def _write(self, events: npt.NDArray[np.void], triggers: npt.NDArray[np.void]) -> None:
-        if self._file is None:
-            raise RecordingError(f"{self.path}: the recording is closed")
         data = self._encoder.encode(events, triggers)
         if not self._header_done and (len(events) or len(triggers)):
             first_ns = min(int(times[0]) for times in (events["t"], triggers["t"]) if len(times))
@@ -292,24 +288,9 @@ class RawWriter(RecordingWriter):
             f"{_TIME_BASE_KEY} {first_ns // 1000}",
             "end",
         ]
-        self._file.write("".join(f"% {line}\n" for line in lines).encode("ascii"))  # type: ignore[union-attr]
+        self._file.write("".join(f"% {line}\n" for line in lines).encode("ascii"))
         self._header_done = True
 
-    def close(self) -> None:
-        """See `RecordingWriter.close`."""
-        if self._file is None:
-            return
+    def _finish(self) -> None:
         if not self._header_done:
             self._write_header(0)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._file = None
-        self._partial.replace(self.path)
-
-    def abandon(self) -> None:
-        """See `RecordingWriter.abandon`."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        self._partial.unlink(missing_ok=True)
