@@ -90,9 +90,13 @@ class LifecycleShell(GuardedLifecycleNode):
         self._core_timers: list[Any] = []
         self._heartbeat: Any = None
         self._heartbeat_timer: Any = None
-        self._node_parameters = NodeParameters(
-            self, parameter_class, lambda: self._driver is not None, self._reconfigure
-        )
+        try:
+            self._node_parameters = NodeParameters(
+                self, parameter_class, lambda: self._driver is not None, self._reconfigure
+            )
+        except BaseException:
+            self.destroy_node()  # the caller never gets it in hand
+            raise
         # Diagnostics and heartbeat follow real time: a paused simulation is no reason to look dead.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics = DiagnosticsPublisher(self)

@@ -117,5 +117,15 @@ class GuardedLifecycleNode(LifecycleNode):
         number = _SHUTDOWN.get(self.state_id, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
         return self._trigger(number, super().trigger_shutdown)
 
+    def destroy_node(self) -> None:
+        """Destroy the node, and its state machine with it.
+
+        rclpy leaves that to the search for garbage. Until then the machine keeps the node's middleware alive, and the
+        search takes it down in whatever thread it happens to run, beside the other nodes of the process; Fast DDS is
+        known to dead-lock on that (its issue 6193).
+        """
+        super().destroy_node()
+        self._state_machine = None
+
     def _trigger(self, number: int, original: Callable[[], TransitionCallbackReturn]) -> TransitionCallbackReturn:
         return TransitionCallbackReturn.ERROR if self._refuse(number) else original()

@@ -91,8 +91,9 @@ class Bed:
         return received
 
     def close(self) -> None:
-        """Destroy everything, last made first."""
-        for node in reversed(self._nodes):
+        """Destroy everything, last made first; safe twice."""
+        while self._nodes:
+            node = self._nodes.pop()
             self.executor.remove_node(node)
             node.destroy_node()
         self.executor.shutdown()

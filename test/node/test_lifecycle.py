@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lifecycle shell, around a core that only writes down what is done to it."""
 
+import contextlib
+import gc
 import threading
+from pathlib import Path
 
 import pytest
 from builtin_interfaces.msg import Time
@@ -13,6 +16,7 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 
 from neuro_ros.cores.core import Output
 from neuro_ros.cores.messages import Gesture, SpikeTensor
+from neuro_ros.cores.parameters import ParameterError
 from neuro_ros.errors import NeuroRosError
 from neuro_ros.msg import Gesture as GestureMessage
 from neuro_ros.msg import SpikeTensor as SpikeTensorMessage
@@ -117,6 +121,30 @@ def test_nothing_is_left_after_cleanup(make_probe):
         assert node.trigger_cleanup() == SUCCESS
     assert entities() == before
     assert threading.active_count() == threads
+
+
+def _middleware_threads():
+    """Names of the threads in which Fast DDS keeps the times of its participants, one each."""
+    names = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # ended meanwhile
+            names.append((task / "comm").read_text().strip())
+    return [name for name in names if name.startswith("dds.ev")]
+
+
+@pytest.mark.parametrize("parameters", [{}, {"no_such": 1}], ids=["made", "refused"])
+def test_a_destroyed_node_takes_its_participant_along(bed, make_probe, probe_class, parameters):
+    """Left to Python's search for garbage, it would end in any thread, beside the nodes that came after."""
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(ParameterError):
+            bring_up(make_probe(parameters, threaded=True))
+        assert _middleware_threads(), "a participant has threads"
+        bed.close()
+        assert _middleware_threads() == []
+    finally:
+        gc.enable()
 
 
 def test_a_missing_thing_at_configure_is_one_line_and_the_node_stays(make_probe, probe_class, capfd):
