@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 
 from neuro_ros.bringup.graph import MANAGED, SERVING
@@ -13,6 +14,7 @@ _EXIT_USAGE = 2
 
 def main() -> int:
     """Run the node that the first argument names; return the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the node takes it over: an end without a traceback
     names = (*MANAGED, *SERVING)
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in names:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 PROBE = Path(__file__).with_name("probe_node.py")
+SCRIPT = Path(__file__).parents[2] / "scripts" / "clock_sync"
 MANAGER = "import sys; from neuro_ros.nodes.lifecycle_manager import main; sys.exit(main())"
 
 
@@ -63,7 +64,12 @@ def test_a_bad_parameter_is_one_line_and_exit_1(spawn):
     assert child.output == "probe_node.py: unknown parameter nonsense; known: unused"
 
 
+#: Says that the interpreter is up: what it makes of a signal before that is its own affair.
+ANNOUNCED = "import runpy, sys; print('running', flush=True); runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_at_any_time_ends_a_node_with_0(start_node, number):
-    node = start_node("lonely")
-    assert node.stop(number) in (0, -number)  # -number: before Python had installed its handlers
+def test_a_signal_at_any_time_ends_a_node_in_order(spawn, number):
+    node = spawn([sys.executable, "-c", ANNOUNCED, SCRIPT, "--ros-args", "-r", "__node:=lonely"])
+    node.wait_for("running")
+    assert node.stop(number) in (0, -number)  # -number: before the node had installed its handlers
