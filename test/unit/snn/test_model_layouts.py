@@ -149,7 +149,7 @@ def layer(index, **changes):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (layer(0, projections=[]), "layer 'conv': layer 'conv' has 0 projections"),
+        (layer(0, projections=[]), r"safetensors: layer 'conv' has 0 projections"),
         (layer(0, projections=None), "does not describe a model"),
         (layer(0, neuron={"kind": "alif"}), "layer 'conv': unknown neuron kind 'alif'; known are lif"),
         (lambda head, tensors: head["manifest"]["input"].update(normalisation="log"), "normalisation is 'log'"),
