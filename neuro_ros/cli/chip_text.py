@@ -148,8 +148,8 @@ def _violations(violations: Sequence[Violation]) -> str:
     for limit in dict.fromkeys(violation.limit for violation in violations):
         same = [violation for violation in violations if violation.limit == limit]
         what = LIMITS[limit][1] if limit in LIMITS else "work of the busiest core"
-        lines.append(f"! {limit}: {what}")
-        table = [("", "needs", "limit", "excess", ""), *(_violation_row(violation) for violation in same)]
+        lines.append(f"! {limit}: {what}{'' if same[0].unit == 'bit' else f' [{same[0].unit}]'}")
+        table = [("", "needs", "limit", "excess", "note"), *(_violation_row(violation) for violation in same)]
         lines += [f"  {line}" for line in _table(table, left=(0, 4)).splitlines()]
         lines.append(f"    what to do: {same[0].hint}")
     return "\n".join(lines)
@@ -306,7 +306,7 @@ def _memory(bits: float) -> str:
 
 
 def _amount(value: float, unit: str) -> str:
-    return _memory(value) if unit == "bit" and value >= 64 else f"{_number(value)} {unit}"
+    return _memory(value) if unit == "bit" and value >= 64 else _number(value)
 
 
 def _time(seconds: float) -> str:
