@@ -48,15 +48,20 @@ PROFILE = ChipProfile(
         "fan_in": unknown("synapses", note="bounded by the synapse memory of a core"),
         "delay_steps": Figure(62, "steps", "lava-dl netx clips delays to 62", _LOW, "a register of 6 bits ends at 63"),
         "refractory_steps": unknown("steps"),
-        "weight_bits": Figure(8, "bit", "lava-nc/lava 0.10.0, dense/models.py", _HIGH, "mixed sign: even, -256..254"),
+        "payload_bits": Figure(
+            1, "bits", "Ars Technica, 2021-09-30: a spike of the first Loihi is a single bit", _MEDIUM
+        ),
+        "weight_bits": Figure(8, "bits", "lava-nc/lava 0.10.0, dense/models.py", _HIGH, "mixed sign: even, -256..254"),
     },
     costs=COSTS,
     assumptions=(
         "a core holds neurons of one layer only",
-        "synapse memory: 8 bits a weight, whole words of 64 bits; headers of synapse lists are not published: left out",
+        "a delay takes 6 bits beside each weight; kernels are stored once for every different delay of their sources",
+        "synapse memory: the declared width of each weight, whole words of 64 bits; headers of synapse lists are not published: left out",
         "convolutions: a core keeps the kernels of its output channels once (the templates of Davies et al. 2018)",
         "in-axons: one for every source cell that reaches a core; sources outside the chip need no out-axons",
     ),
+    narrow_weights=True,  # 1 bit synapses are its densest format: IEEE CAS Magazine 2022 Q2, p. 21
     memory_word_bits=64,
     mesh=Mesh(8, 4, 4, f"32 tiles of 4 cores: {DAVIES}; as 8 x 4: assumed"),
 )

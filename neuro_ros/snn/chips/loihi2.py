@@ -45,7 +45,16 @@ PROFILE = ChipProfile(
         "fan_in": unknown("synapses"),
         "delay_steps": Figure(62, "steps", "lava-dl netx clips delays to 62", _LOW, "a register of 6 bits ends at 63"),
         "refractory_steps": unknown("steps", note="neuron programs are microcode"),
-        "weight_bits": Figure(8, "bit", "lava-nc/lava 0.10.0, dense/models.py", _MEDIUM, "mixed sign: even, -256..254"),
+        "payload_bits": Figure(
+            8,
+            "bits",
+            "secondary documentation of an open reimplementation",
+            _LOW,
+            "other sources say up to 32: least taken",
+        ),
+        "weight_bits": Figure(
+            8, "bits", "lava-nc/lava 0.10.0, dense/models.py", _MEDIUM, "mixed sign: even, -256..254"
+        ),
     },
     costs={
         "synaptic_operation_pj": Figure(
@@ -65,9 +74,11 @@ PROFILE = ChipProfile(
     },
     assumptions=(
         "a core holds neurons of one layer only",
-        "synapse memory: 8 bits a weight; states and axon tables share the 192 KB, unpublished: left out",
+        "a delay takes 6 bits beside each weight; kernels are stored once for every different delay of their sources",
+        "synapse memory: the declared width of each weight; states and axon tables share the 192 KB, unpublished: left out",
         "convolutions: a core keeps the kernels of its output channels once",
     ),
+    narrow_weights=True,  # 1 bit synapses are its densest format: IEEE CAS Magazine 2022 Q2, p. 21
     memory_word_bits=64,
     mesh=Mesh(8, 4, 4, "assumed to be that of Loihi 1; not published"),
 )

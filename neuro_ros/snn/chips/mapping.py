@@ -20,7 +20,7 @@ from .profile import Architecture, ChipProfile
 from .report import ChipMapping, CoreUse, Remap, Violation
 from .splits import OWN_RESOURCES, Activity
 from .whole_layers import assign, check_layers, whole_layers
-from .wiring import wires
+from .wiring import INPUT, wires
 
 __all__ = ["REMAP_UTILISATION", "check_activity", "map_network"]
 
@@ -145,12 +145,22 @@ def _core_violations(partition: Partition) -> list[Violation]:
 def _layer_violations(network: Network, profile: ChipProfile) -> list[Violation]:
     """Compare what no cutting changes."""
     found = []
-    fan_in: dict[int, int] = {}
-    for wire in wires(network):
-        fan_in[wire.target] = fan_in.get(wire.target, 0) + wire.stored_weights(0, 1)
-    for index, value in fan_in.items():
-        if value > profile.limit("fan_in"):
-            found.append(Violation(network.layers[index].name, "fan_in", value, profile.limit("fan_in")))
+    all_wires = wires(network)
+    for index, layer in enumerate(network.layers):
+        incoming = [wire for wire in all_wires if wire.target == index]
+        from_input = any(wire.source == INPUT for wire in incoming)
+        values = {
+            "fan_in": sum(wire.fan_in for wire in incoming),
+            "delay_steps": max(wire.max_delay for wire in incoming),
+            "refractory_steps": layer.neuron.refractory,
+            "payload_bits": network.input_bits if from_input else 0,
+            "weight_bits": max(wire.weight_bits for wire in incoming),
+        }
+        found += [
+            Violation(layer.name, name, value, profile.limit(name))
+            for name, value in values.items()
+            if value > profile.limit(name)
+        ]
     return found
 
 

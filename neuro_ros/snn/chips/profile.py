@@ -42,7 +42,8 @@ LIMITS: Mapping[str, tuple[str, str, frozenset[Architecture]]] = MappingProxyTyp
         "fan_in": ("synapses", "synapses of one neuron", frozenset(Architecture)),
         "delay_steps": ("steps", "axonal or synaptic delay", frozenset(Architecture)),
         "refractory_steps": ("steps", "refractory period", frozenset(Architecture)),
-        "weight_bits": ("bit", "width of a weight", frozenset(Architecture)),
+        "payload_bits": ("bits", "value that a spike carries", frozenset(Architecture)),
+        "weight_bits": ("bits", "width of a weight", frozenset(Architecture)),
         "kernel_memory_per_core": ("weights", "kernel entries of one core", frozenset({Architecture.LAYER_A_CORE})),
         "neuron_memory_per_core": ("neurons", "neuron states of one core", frozenset({Architecture.LAYER_A_CORE})),
         "states_per_neuron": ("states", "state variables of a neuron", frozenset({Architecture.LAYER_A_CORE})),
@@ -129,8 +130,10 @@ class ChipProfile:
         What the mapper assumes about this chip where no source settles it.
     shared_kernels : bool
         A core stores the kernels of its output channels once for all places; else every synapse is stored.
-    weight_storage_bits : int
-        Bits that one stored weight takes.
+    weight_storage_bits, delay_storage_bits : int
+        Bits that one stored weight takes, and those that a delay adds to it.
+    narrow_weights : bool
+        Weights of a smaller declared width take so much less memory.
     memory_word_bits : int
         The weights of a core take whole words.
     mesh : Mesh or None
@@ -150,6 +153,8 @@ class ChipProfile:
     assumptions: tuple[str, ...] = ()
     shared_kernels: bool = True
     weight_storage_bits: int = 8
+    delay_storage_bits: int = 6
+    narrow_weights: bool = False
     memory_word_bits: int = 1
     mesh: Mesh | None = None
 
@@ -157,7 +162,7 @@ class ChipProfile:
         needed = {name: unit for name, (unit, _, where) in LIMITS.items() if self.architecture in where}
         self._check("limit", self.limits, needed)
         self._check("cost", self.costs, {name: unit for name, (unit, _) in COSTS.items()})
-        for number in (self.weight_storage_bits, self.memory_word_bits):
+        for number in (self.weight_storage_bits, self.delay_storage_bits, self.memory_word_bits):
             if not isinstance(number, int) or number < 1:
                 raise ChipError(f"profile '{self.name}': {number!r} bits; give a whole number above 0")
         if self.architecture is Architecture.LAYER_A_CORE:

@@ -27,6 +27,7 @@ _HINTS = {
     "fan_in": "lower the fan-in by pooling, a stride or a smaller kernel",
     "delay_steps": "shorten the delay, or relay through a layer",
     "refractory_steps": "shorten the refractory period",
+    "payload_bits": "give the network binary input: input_bits = 0",
     "weight_bits": "train with narrower weights",
     "kernel_memory_per_core": "use fewer channels, a smaller kernel, or pooling before a dense layer",
     "neuron_memory_per_core": "pool or stride earlier, or use fewer channels",
@@ -37,7 +38,7 @@ _HINTS = {
     "kernel_side": "use a smaller kernel, or pooling before a dense layer",
     "strides": "use one of the allowed strides",
     "padding": "pad less",
-    "pooling": "use one of the allowed pooling sizes, or a convolution",
+    "pooling": "use one of the allowed sizes, windows that tile the plane, or a convolution",
     "targets_per_layer": "feed fewer layers from it",
     "utilisation": "lengthen the step, split the layer over more cores, or lower its activity",
 }

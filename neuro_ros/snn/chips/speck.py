@@ -32,7 +32,8 @@ PROFILE = ChipProfile(
         "fan_in": unknown("synapses"),
         "delay_steps": Figure(0, "steps", f"{_SAMNA}: no delay among the features", _MEDIUM),
         "refractory_steps": unknown("steps"),
-        "weight_bits": Figure(8, "bit", _SAMNA, _HIGH),
+        "payload_bits": Figure(1, "bits", f"{_SAMNA}: events without a value", _MEDIUM),
+        "weight_bits": Figure(8, "bits", _SAMNA, _HIGH),
         "kernel_memory_per_core": Figure(
             tuple(number * _KI for number in (16, 16, 16, 32, 32, 64, 64, 16, 16)), "weights", _SINABS, _HIGH
         ),
@@ -67,6 +68,7 @@ PROFILE = ChipProfile(
     },
     assumptions=(
         "a layer takes one core; a dense layer is a convolution with a kernel as large as its input",
+        "groups and dilation are kernels filled up with zeros; a pooling layer pools on the way and has a 1 x 1 kernel",
         "memories are counted without the rounding of addresses to powers of two: a layer may need more than is shown",
         "the network's 24 bit states are not the chip's 16 bit states: what fits does not compute the same integers",
         "'leak operation' is documented without its form: the decay dv is not checked",

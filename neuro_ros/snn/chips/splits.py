@@ -231,7 +231,9 @@ class LayerSplits:
                     ],
                     np.int64,
                 )[:, None, None]
-            words = -(-stored * profile.weight_storage_bits // profile.memory_word_bits)
+            bits_each = wire.weight_bits if profile.narrow_weights else profile.weight_storage_bits
+            bits_each += profile.delay_storage_bits if wire.max_delay else 0
+            words = -(-stored * bits_each // profile.memory_word_bits)
             bits += words * profile.memory_word_bits
             if operations is not None and self._activity is not None:
                 spikes = self._activity.of(wire.source).astype(np.float64) / self._activity.steps

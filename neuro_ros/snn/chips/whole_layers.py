@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from neuro_ros.snn.network import Conv2d, Dense, Layer, Network, Shape
+from neuro_ros.snn.network import Conv2d, Dense, Layer, Network, Shape, SumPool2d
 
 from .profile import ChipProfile
 from .report import Violation
@@ -59,7 +59,7 @@ def whole_layers(network: Network) -> list[WholeLayer]:
         found.append(
             WholeLayer(
                 layer.name,
-                sum(wire.stored_weights(0, network.shapes[index][0]) for wire in incoming),
+                sum(_kernel(wire)[0] for wire in incoming),
                 neurons,
                 sum(_cells(wire.source_shape) for wire in incoming),
                 neurons * sum(wire.source == index for wire in all_wires),
@@ -127,21 +127,46 @@ def _states(layer: Layer) -> int:
     return 1 if layer.neuron.du == _CURRENT_LASTS_ONE_STEP else 2
 
 
+def _kernel(wire: Wire) -> tuple[int, int, int]:
+    """Return (weights stored, height, width) of the kernel that stands for a connection on such a core."""
+    connection = wire.connection
+    sources, targets = wire.source_shape[0], wire.target_shape[0]
+    if isinstance(connection, Conv2d):  # zeros in between, and for the channels of the other groups
+        height, width = (
+            dilation * (extent - 1) + 1
+            for dilation, extent in zip(connection.dilation, connection.weight.shape[2:], strict=True)
+        )
+        return targets * sources * height * width, height, width
+    if isinstance(connection, Dense):
+        return connection.weight.size, *wire.source_shape[1:]
+    return targets * sources, 1, 1  # the pooling itself needs no weights
+
+
 def _kernel_values(wire: Wire) -> list[tuple[str, int, str]]:
     connection = wire.connection
-    if isinstance(connection, Dense):
-        return [("kernel_side", max(wire.source_shape[1:]), "a dense layer is a kernel as large as its input")]
-    if isinstance(connection, Conv2d):
-        return [("kernel_side", max(connection.weight.shape[2:]), ""), ("padding", max(connection.padding), "")]
-    return []
+    note = "a dense layer is a kernel as large as its input" if isinstance(connection, Dense) else ""
+    values = [("kernel_side", max(_kernel(wire)[1:]), note)]
+    if isinstance(connection, (Conv2d, SumPool2d)):
+        values.append(("padding", max(connection.padding), ""))
+    return values
 
 
 def _allowed(wire: Wire, profile: ChipProfile) -> list[Violation]:
-    """Return a violation for each stride that is not among the allowed ones."""
+    """Return a violation for each stride or pooling size that is not among the allowed ones."""
     connection = wire.connection
-    if not isinstance(connection, Conv2d):
+    if isinstance(connection, SumPool2d):
+        name, values, extra = "pooling", connection.kernel, connection.kernel != connection.stride
+    elif isinstance(connection, Conv2d):
+        name, values, extra = "strides", connection.stride, False
+    else:
         return []
-    allowed = profile.limits["strides"]
-    wrong = [stride for stride in sorted(set(connection.stride)) if allowed.known and stride not in allowed.values]
-    text = ", ".join(f"{value:g}" for value in allowed.values)
-    return [Violation(wire.name, "strides", stride, allowed.top, f"allowed are {text}") for stride in wrong]
+    allowed = profile.limits[name]
+    text = f"allowed are {', '.join(f'{value:g}' for value in allowed.values)}"
+    found = [
+        Violation(wire.name, name, value, allowed.top, text)
+        for value in sorted(set(values))
+        if allowed.known and value not in allowed.values
+    ]
+    if extra:
+        found.append(Violation(wire.name, name, max(values), allowed.top, "windows must tile: stride = kernel"))
+    return found

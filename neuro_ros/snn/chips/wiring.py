@@ -7,12 +7,14 @@ Every kind of connection is a product of its axes: the synapses of source (c, y,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuro_ros.snn.network import Connection, Conv2d, Dense, Network, Shape
+from neuro_ros.snn.network import Connection, Conv2d, Dense, Network, Shape, SumPool2d
 
 from .figures import ChipError
 
@@ -29,6 +31,47 @@ def _taps(extent: int, low: int, high: int, kernel: int, stride: int, padding: i
     return np.bincount(sources[(sources >= 0) & (sources < extent)], minlength=extent).astype(np.int64)
 
 
+def _dense_reach(_connection: Dense, extent: int, axis: int, low: int, high: int) -> Counts:
+    """Targets lie along the channels, and each sees every source."""
+    return np.full(extent, high - low if axis == 0 else 1, np.int64)
+
+
+def _conv_reach(connection: Conv2d, extent: int, axis: int, low: int, high: int) -> Counts:
+    if axis:
+        kernel = connection.weight.shape[1 + axis]
+        place = axis - 1
+        return _taps(
+            extent,
+            low,
+            high,
+            kernel,
+            connection.stride[place],
+            connection.padding[place],
+            connection.dilation[place],
+        )
+    # output channels fall into blocks that see one block of the input channels each
+    targets, sources = connection.weight.shape[0] // connection.groups, extent // connection.groups
+    blocks = np.bincount(np.arange(low, high) // targets, minlength=connection.groups)
+    return np.repeat(blocks, sources).astype(np.int64)
+
+
+def _pool_reach(connection: SumPool2d, extent: int, axis: int, low: int, high: int) -> Counts:
+    if axis:
+        place = axis - 1
+        return _taps(
+            extent, low, high, connection.kernel[place], connection.stride[place], connection.padding[place], 1
+        )
+    return _taps(extent, low, high, 1, 1, 0, 1)  # channel by channel
+
+
+#: kind: (factor of one axis, weights of one target neuron)
+_KINDS: dict[str, tuple[Callable[..., Counts], Callable[[Any], int]]] = {
+    "dense": (_dense_reach, lambda connection: connection.weight.shape[1]),
+    "conv2d": (_conv_reach, lambda connection: connection.weight[0].size),
+    "sum_pool2d": (_pool_reach, lambda connection: connection.kernel[0] * connection.kernel[1]),
+}
+
+
 @dataclass(frozen=True, eq=False)
 class Wire:
     """One connection with its two ends.
@@ -42,6 +85,8 @@ class Wire:
     connection : Connection
     source_shape, target_shape : Shape
         (channels, height, width).
+    delays, max_delay : int
+        Number of different axonal delays, and the longest [steps].
 
     Raises
     ------
@@ -55,9 +100,11 @@ class Wire:
     connection: Connection
     source_shape: Shape
     target_shape: Shape
+    delays: int = 1
+    max_delay: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.connection, (Dense, Conv2d)):
+        if self.connection.kind not in _KINDS:
             raise ChipError(f"layer '{self.name}': connection kind {self.connection.kind!r} is unknown to the mapper")
 
     def reach(self, axis: int, low: int, high: int) -> Counts:
@@ -74,30 +121,43 @@ class Wire:
         -------
         (extent of the source's axis,) int64
         """
-        extent, connection = self.source_shape[axis], self.connection
-        if axis == 0:
-            return np.full(extent, high - low, np.int64)
-        if isinstance(connection, Conv2d):
-            kernel = connection.weight.shape[1 + axis]
-            return _taps(extent, low, high, kernel, connection.stride[axis - 1], connection.padding[axis - 1], 1)
-        return np.ones(extent, np.int64)  # the targets of a dense layer lie along the channels, and each sees all
+        factor, _ = _KINDS[self.connection.kind]
+        return factor(self.connection, self.source_shape[axis], axis, low, high)
+
+    @property
+    def weight_bits(self) -> int:
+        """Declared width of a weight."""
+        return int(self.connection.parameters()["weight_bits"])
+
+    @property
+    def fan_in(self) -> int:
+        """Synapses of one target that is not at a border."""
+        _, weights = _KINDS[self.connection.kind]
+        return weights(self.connection)
 
     def stored_weights(self, low: int, high: int) -> int:
-        """Return the weights of the target channels low..high, each kernel counted once."""
-        weight = self.connection.tensors()["weight"]
-        return (high - low) * (weight.size // weight.shape[0])
+        """Return the weights of the target channels low..high, each kernel counted once.
+
+        Sources of another delay need a kernel of their own, because the delay is stored with the weight; in a dense
+        connection each source has its own weights anyway.
+        """
+        copies = 1 if isinstance(self.connection, Dense) else self.delays
+        return (high - low) * self.fan_in * copies
 
 
 def wires(network: Network) -> tuple[Wire, ...]:
-    """Return all connections of a network."""
+    """Return all connections of a network, in the order of their targets."""
     return tuple(
         Wire(
-            index - 1 if index else INPUT,
-            index,
+            source,
+            target,
             layer.name,
-            layer.connection,
-            network.shapes[index - 1] if index else network.input_shape,
-            network.shapes[index],
+            projection.connection,
+            network.source_shape(source),
+            network.shapes[target],
+            int(np.unique(projection.delays).size),
+            projection.max_delay,
         )
-        for index, layer in enumerate(network.layers)
+        for target, layer in enumerate(network.layers)
+        for source, projection in zip(network.sources[target], layer.projections, strict=True)
     )
