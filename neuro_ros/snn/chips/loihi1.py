@@ -57,7 +57,7 @@ PROFILE = ChipProfile(
     assumptions=(
         "a core holds neurons of one layer only",
         "a delay takes 6 bits beside each weight; kernels are stored once for every different delay of their sources",
-        "synapse memory: the declared width of each weight, whole words of 64 bits; headers of synapse lists are not published: left out",
+        "synapse memory: each weight in its declared width, whole words of 64 bits; unpublished list headers left out",
         "convolutions: a core keeps the kernels of its output channels once (the templates of Davies et al. 2018)",
         "in-axons: one for every source cell that reaches a core; sources outside the chip need no out-axons",
     ),

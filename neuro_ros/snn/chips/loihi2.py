@@ -75,7 +75,7 @@ PROFILE = ChipProfile(
     assumptions=(
         "a core holds neurons of one layer only",
         "a delay takes 6 bits beside each weight; kernels are stored once for every different delay of their sources",
-        "synapse memory: the declared width of each weight; states and axon tables share the 192 KB, unpublished: left out",
+        "synapse memory: each weight in its declared width; states and axon tables, which share it, are left out",
         "convolutions: a core keeps the kernels of its output channels once",
     ),
     narrow_weights=True,  # 1 bit synapses are its densest format: IEEE CAS Magazine 2022 Q2, p. 21
