@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from neuro_ros.snn.chips import LIMITS, ChipMapping, ChipProfile, EnergyEstimate
 __all__ = ["as_dict", "as_text", "limits_text"]
 
 _BAR = 40
+_COLUMNS = 110
 
 
 def as_dict(mapping: ChipMapping, trades: Sequence[Trade], energy: EnergyEstimate | None) -> dict[str, Any]:
@@ -267,8 +269,13 @@ def limits_text(profile: ChipProfile) -> str:
 
 
 def _aligned(rows: Sequence[tuple[str, str]]) -> str:
+    """Return names and texts in two columns, long texts in several lines."""
     width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {text}".rstrip() for name, text in rows)
+    lines = []
+    for name, text in rows:
+        for number, part in enumerate(textwrap.wrap(text, _COLUMNS - width - 2)):
+            lines.append(f"{name if not number else '':<{width}}  {part}")
+    return "\n".join(lines)
 
 
 def _table(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> str:

@@ -8,9 +8,9 @@ grid of a given number of boxes is tried.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property, partial
 from itertools import pairwise
 
 import numpy as np
@@ -26,6 +26,7 @@ __all__ = ["Activity", "Box", "LayerSplits", "Split"]
 #: Resources that a box takes of its own core, whatever the other layers do.
 OWN_RESOURCES = ("neurons_per_core", "synapse_memory_per_core", "in_axons_per_core")
 
+Load = NDArray[np.float64] | None
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
@@ -69,18 +70,29 @@ class Split:
         Of each resource in `OWN_RESOURCES`, what a box takes.
     synapses : array
         Pairs of a source and a neuron of a box.
-    synaptic_operations : array or None
-        Operations of a box in a step, mean of the run; None when nothing was run.
-    busy_ns : array or None
-        Time that a core is busy with a box in a step; None when times or activity are unknown.
+    load : callable
+        Computes `synaptic_operations` and `busy_ns`, which most splits that are looked at are never asked for.
     """
 
     cuts: tuple[int, int, int]
     bounds: tuple[NDArray[np.int64], ...]
     use: dict[str, NDArray[np.int64]] = field(repr=False)
     synapses: NDArray[np.int64] = field(repr=False)
-    synaptic_operations: NDArray[np.float64] | None = field(repr=False)
-    busy_ns: NDArray[np.float64] | None = field(repr=False)
+    load: Callable[[], tuple[Load, Load]] = field(repr=False)
+
+    @cached_property
+    def _loads(self) -> tuple[Load, Load]:
+        return self.load()
+
+    @property
+    def synaptic_operations(self) -> Load:
+        """Operations of a box in a step, mean of the run; None when nothing was run."""
+        return self._loads[0]
+
+    @property
+    def busy_ns(self) -> Load:
+        """Time that a core is busy with a box in a step; None when times or activity are unknown."""
+        return self._loads[1]
 
     @property
     def parts(self) -> int:
@@ -216,7 +228,6 @@ class LayerSplits:
         bits = np.zeros(cuts, np.int64)
         synapses = np.zeros(cuts, np.int64)
         profile = self._profile
-        operations: NDArray[np.float64] | None = np.zeros(cuts) if self._activity else None
         for number, wire in enumerate(self._incoming):
             factors = tuple(self._reach(number, axis, parts) for axis, parts in enumerate(cuts))
             in_axons += _grid(*((factor > 0).sum(axis=1) for factor in factors))
@@ -235,25 +246,24 @@ class LayerSplits:
             bits_each += profile.delay_storage_bits if wire.max_delay else 0
             words = -(-stored * bits_each // profile.memory_word_bits)
             bits += words * profile.memory_word_bits
-            if operations is not None and self._activity is not None:
-                spikes = self._activity.of(wire.source).astype(np.float64) / self._activity.steps
-                by_channel = np.tensordot(factors[0].astype(np.float64), spikes, axes=1)
-                by_row = np.einsum("by,ayx->abx", factors[1], by_channel, optimize=True)
-                operations += np.einsum("cx,abx->abc", factors[2], by_row, optimize=True)
-        return Split(
-            cuts,
-            bounds,
-            dict(zip(OWN_RESOURCES, (neurons, bits, in_axons), strict=True)),
-            synapses,
-            operations,
-            self._busy_ns(neurons, operations),
-        )
+        use = dict(zip(OWN_RESOURCES, (neurons, bits, in_axons), strict=True))
+        return Split(cuts, bounds, use, synapses, partial(self._load, cuts, neurons))
 
-    def _busy_ns(self, neurons: Counts, operations: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+    def _load(self, cuts: tuple[int, int, int], neurons: Counts) -> tuple[Load, Load]:
+        """Return the operations and the busy time of every box."""
+        if self._activity is None:
+            return None, None
+        operations = np.zeros(cuts)
+        for number, wire in enumerate(self._incoming):
+            factors = tuple(self._reach(number, axis, parts) for axis, parts in enumerate(cuts))
+            spikes = self._activity.of(wire.source).astype(np.float64) / self._activity.steps
+            by_channel = np.tensordot(factors[0].astype(np.float64), spikes, axes=1)
+            by_row = np.einsum("by,ayx->abx", factors[1], by_channel, optimize=True)
+            operations += np.einsum("cx,abx->abc", factors[2], by_row, optimize=True)
         update_ns, operation_ns = self._profile.cost("neuron_update_ns"), self._profile.cost("synaptic_operation_ns")
-        if operations is None or update_ns is None or operation_ns is None:
-            return None
-        return neurons * update_ns + operations * operation_ns
+        if update_ns is None or operation_ns is None:
+            return operations, None
+        return operations, neurons * update_ns + operations * operation_ns
 
 
 def _divisors(number: int) -> list[int]:
