@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -145,9 +145,12 @@ class LayerSplits:
         self._options: dict[int, list[Split]] = {}
         self._bounds = cache(self._make_bounds)
         self._reach = cache(self._make_reach)
+        # these may be large, and are asked for again only soon after
+        self._by_channel = lru_cache(8)(self._make_by_channel)
+        self._by_row = lru_cache(64)(self._make_by_row)
 
     def _make_bounds(self, axis: int, parts: int) -> NDArray[np.int64]:
-        # as even as can be: the first parts are larger by one
+        """Return where the parts of an axis begin, with the end; no two parts differ by more than one."""
         extent = self.shape[axis]
         return np.array([index * extent // parts for index in range(parts + 1)], np.int64)
 
@@ -155,6 +158,17 @@ class LayerSplits:
         """Return (parts, extent of the source's axis): the factor of this axis for each part."""
         bounds = self._bounds(axis, parts)
         return np.stack([self._incoming[wire].reach(axis, int(low), int(high)) for low, high in pairwise(bounds)])
+
+    def _make_by_channel(self, wire: int, channels: int) -> NDArray[np.float64]:
+        """Return (channels, h, w): spikes a step of the sources, weighted by the factor of the channels."""
+        factor, source = self._reach(wire, 0, channels), self._incoming[wire].source
+        if self._activity is None:
+            return np.zeros((channels, *self._incoming[wire].source_shape[1:]))
+        return np.tensordot(factor / self._activity.steps, self._activity.of(source), axes=1)
+
+    def _make_by_row(self, wire: int, channels: int, rows: int) -> NDArray[np.float64]:
+        """Return (channels, rows, w): the same, weighted by the factor of the rows as well."""
+        return self._reach(wire, 1, rows) @ self._by_channel(wire, channels)
 
     def reach(self, wire: int, split: Split) -> tuple[Counts, Counts, Counts]:
         """Return per axis (boxes along it, extent of the source's axis) the factors of a connection."""
@@ -254,12 +268,8 @@ class LayerSplits:
         if self._activity is None:
             return None, None
         operations = np.zeros(cuts)
-        for number, wire in enumerate(self._incoming):
-            factors = tuple(self._reach(number, axis, parts) for axis, parts in enumerate(cuts))
-            spikes = self._activity.of(wire.source).astype(np.float64) / self._activity.steps
-            by_channel = np.tensordot(factors[0].astype(np.float64), spikes, axes=1)
-            by_row = np.einsum("by,ayx->abx", factors[1], by_channel, optimize=True)
-            operations += np.einsum("cx,abx->abc", factors[2], by_row, optimize=True)
+        for number in range(len(self._incoming)):
+            operations += self._by_row(number, cuts[0], cuts[1]) @ self._reach(number, 2, cuts[2]).T
         update_ns, operation_ns = self._profile.cost("neuron_update_ns"), self._profile.cost("synaptic_operation_ns")
         if update_ns is None or operation_ns is None:
             return operations, None
