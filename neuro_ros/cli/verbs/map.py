@@ -8,6 +8,7 @@ from pathlib import Path
 
 from neuro_ros.cli.arguments import (
     add_json_argument,
+    add_model_key_arguments,
     add_recording_arguments,
     emit,
     positive_float,
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--limits", action="store_true", help="also print every limit of the chip with its source")
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page with the tables and plots")
+    add_model_key_arguments(parser)
     add_json_argument(parser)
 
 
@@ -72,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
     from neuro_ros.snn.chips import chip_profile, estimate_energy, map_network, time_multiplexing
 
     profile = chip_profile(args.chip)
-    model = load_model(model_path(args.model))
+    model = load_model(model_path(args.model), args.key, args.trust)
     activity = (
         activity_of_simulation(model, args.seconds, args.seed, args.windows)
         if args.recording is None
