@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from neuro_ros.snn.chips import LIMITS, ChipMapping, ChipProfile, EnergyEstimate, Trade, Violation, histogram
+from neuro_ros.snn.chips import (
+    LIMITS,
+    Architecture,
+    ChipMapping,
+    ChipProfile,
+    EnergyEstimate,
+    Trade,
+    Violation,
+    histogram,
+)
 
 __all__ = ["as_dict", "as_text", "limits_text"]
 
@@ -103,7 +112,7 @@ def as_text(mapping: ChipMapping, model_id: str, trades: Sequence[Trade], energy
 
 def _head(mapping: ChipMapping, model_id: str, energy: EnergyEstimate | None) -> str:
     profile, activity = mapping.profile, mapping.activity
-    count = f"{len(mapping.cores)} of {profile.limit('cores'):g} cores"
+    count = f"takes {len(mapping.cores)} cores, the chip has {profile.limit('cores'):g}"
     number = len(mapping.violations)
     answer = "fits" if mapping.fits else f"does not fit, {number} {'limit is' if number == 1 else 'limits are'} broken"
     rows = [
@@ -151,7 +160,8 @@ def _violations(violations: Sequence[Violation]) -> str:
         same = [violation for violation in violations if violation.limit == limit]
         what = LIMITS[limit][1] if limit in LIMITS else "work of the busiest core"
         lines.append(f"! {limit}: {what}{'' if same[0].unit == 'bit' else f' [{same[0].unit}]'}")
-        table = [("", "needs", "limit", "excess", "note"), *(_violation_row(violation) for violation in same)]
+        rows = [("", "needs", "limit", "excess", "note"), *(_violation_row(violation) for violation in same)]
+        table = rows if any(violation.note for violation in same) else [row[:4] for row in rows]
         lines += [f"  {line}" for line in _table(table, left=(0, 4)).splitlines()]
         lines.append(f"    what to do: {same[0].hint}")
     return "\n".join(lines)
@@ -168,43 +178,42 @@ def _violation_row(violation: Violation) -> tuple[str, str, str, str, str]:
 
 def _layers(mapping: ChipMapping) -> str:
     profile = mapping.profile
-    kernel_limit = max(profile.limit("synapse_memory_per_core"), profile.limit("kernel_memory_per_core") * 8)
     header = ("layer", "cores", "cut c, y, x", "neurons", "", "weights", "", "in-axons", "", "out-axons", "", "busy")
     table: list[Sequence[str]] = [header]
     for name in mapping.layers:
         cores = mapping.of_layer(name)
-        full = {
-            "neurons": max(core.neurons for core in cores),
-            "bits": max(core.synapse_memory_bits for core in cores),
-            "in": max(core.in_axons for core in cores),
-            "out": max(core.out_axons for core in cores),
-        }
-        cuts = [len({core.box[axis] for core in cores}) for axis in range(3)]
-        busy = max(core.busy_ns for core in cores) * 1e-9 / mapping.step_period_s
-        whole = len(cores) == 1 and cores[0].place >= 0
-        neuron_limit, bit_limit = profile.limit("neurons_per_core"), profile.limit("synapse_memory_per_core")
-        if whole and "kernel_memory_per_core" in profile.limits:  # cores differ: against the one that was taken
-            bit_limit = profile.limits["kernel_memory_per_core"].values[cores[0].place] * profile.weight_storage_bits
-            neuron_limit = profile.limits["neuron_memory_per_core"].values[cores[0].place]
-        elif "kernel_memory_per_core" in profile.limits:
-            bit_limit, neuron_limit = kernel_limit, profile.limit("neuron_memory_per_core")
+        neurons = max(core.neurons for core in cores)
+        bits = max(core.synapse_memory_bits for core in cores)
+        in_axons, out_axons = max(core.in_axons for core in cores), max(core.out_axons for core in cores)
+        neuron_limit, bit_limit = _memories(profile, cores[0].place)
+        cuts = (len({core.box[axis] for core in cores}) for axis in range(3))
         table.append(
             (
                 name,
-                str(len(cores)) if cores[0].place >= 0 else "none",
+                f"{len(cores)}{'*' if any(core.place < 0 for core in cores) else ''}",
                 " x ".join(str(cut) for cut in cuts),
-                _number(full["neurons"]),
-                _share(full["neurons"], neuron_limit),
-                _memory(full["bits"]),
-                _share(full["bits"], bit_limit),
-                _number(full["in"]),
-                _share(full["in"], profile.limit("in_axons_per_core")),
-                _number(full["out"]),
-                _share(full["out"], profile.limit("out_axons_per_core")),
-                _percent(busy),
+                _number(neurons),
+                _share(neurons, neuron_limit),
+                _memory(bits),
+                _share(bits, bit_limit),
+                _number(in_axons),
+                _share(in_axons, profile.limit("in_axons_per_core")),
+                _number(out_axons),
+                _share(out_axons, profile.limit("out_axons_per_core")),
+                _percent(max(core.busy_ns for core in cores) * 1e-9 / mapping.step_period_s),
             )
         )
-    return "the fullest core of each layer, and its share of the limit\n" + _table(table, left=(0, 2))
+    note = "\n  * no suitable core is left" if any(core.place < 0 for core in mapping.cores) else ""
+    return "the fullest core of each layer, and its share of the limit\n" + _table(table, left=(0, 2)) + note
+
+
+def _memories(profile: ChipProfile, place: int) -> tuple[float, float]:
+    """Return (neurons, bits of weights) that a core holds; of the largest where cores differ and none was taken."""
+    if profile.architecture is Architecture.SPLIT_LAYERS:
+        return profile.limit("neurons_per_core"), profile.limit("synapse_memory_per_core")
+    memories = [profile.limits[name] for name in ("neuron_memory_per_core", "kernel_memory_per_core")]
+    neurons, weights = (memory.values[place] if place >= 0 else memory.top for memory in memories)
+    return neurons, weights * profile.weight_storage_bits
 
 
 def _busy(mapping: ChipMapping) -> list[str]:
@@ -273,7 +282,7 @@ def _aligned(rows: Sequence[tuple[str, str]]) -> str:
     width = max(len(name) for name, _ in rows)
     lines = []
     for name, text in rows:
-        for number, part in enumerate(textwrap.wrap(text, _COLUMNS - width - 2)):
+        for number, part in enumerate(textwrap.wrap(text, _COLUMNS - width - 2, break_on_hyphens=False)):
             lines.append(f"{name if not number else '':<{width}}  {part}")
     return "\n".join(lines)
 
