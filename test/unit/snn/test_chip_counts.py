@@ -2,14 +2,17 @@
 """What a mapping says of its cores against a count over the list of all synapses, for networks of every kind."""
 
 import numpy as np
-from chip_networks import activity_of, counted, tiny_chip
+import pytest
+from chip_networks import activity_of, counted, tiny_chip, zeros
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from integer_simulator import synapses_of
 from random_networks import graded_windows, network_models
 
 from neuro_ros.resources import models_directory
-from neuro_ros.snn import create_engine, load_model
+from neuro_ros.snn import Conv2d, Dense, SumPool2d, create_engine, load_model
 from neuro_ros.snn.chips import chip_profile, map_network, measure_activity
+from neuro_ros.snn.chips.wiring import Wire
 from neuro_ros.snn.reference import ReferenceEngine
 
 SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
@@ -55,6 +58,37 @@ def test_every_core_of_random_networks_is_counted_right(counts):
 
     check()
     assert min(seen.values()) > 0
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        Conv2d(zeros(6, 2, 3, 2), (2, 1), (1, 2), dilation=(1, 2), groups=2),
+        Conv2d(zeros(4, 1, 1, 1), groups=4),
+        SumPool2d(2, (2, 3), (1, 2), (0, 1)),
+        Dense(zeros(5, 4 * 5 * 6)),
+    ],
+    ids=lambda connection: connection.kind,
+)
+def test_the_factors_of_every_box_multiply_to_its_synapses(connection):
+    shape = (4, 5, 6)
+    target = connection.output_shape(shape)
+    wire = Wire(-1, 0, "layer", connection, shape, target)
+    listed = synapses_of(connection, shape, target)
+    ranges = [[(low, high) for low in range(extent) for high in range(low + 1, extent + 1)] for extent in target]
+    rng = np.random.default_rng(5)
+    for _ in range(40):
+        box = [bounds[rng.integers(len(bounds))] for bounds in ranges]
+        inside = np.zeros(target, bool)
+        inside[tuple(slice(low, high) for low, high in box)] = True
+        expected = [sum(inside.ravel()[number] for number, _ in targets) for targets in listed]
+        factors = [wire.reach(axis, low, high) for axis, (low, high) in enumerate(box)]
+        np.testing.assert_array_equal(np.einsum("c,y,x->cyx", *factors).ravel(), expected)
+    deepest = max(
+        sum(number == neuron for targets in listed for number, _ in targets) for neuron in range(np.prod(target))
+    )
+    assert wire.fan_in == deepest
+    assert wire.stored_weights(1, 3) == 2 * deepest
 
 
 def test_operations_of_the_cores_are_those_of_the_fixed_engine():

@@ -174,6 +174,18 @@ def test_out_axons_split_the_source_layer():
     assert broken(impossible)["few", "out_axons_per_core"].value == 10
 
 
+def test_a_remap_never_breaks_another_limit():
+    network = Network([Layer("few", Dense(zeros(12, 4)), LIF), Layer("many", Dense(zeros(24, 12)), LIF)], (1, 2, 2))
+    # a third core for the second layer would take 36 out-axons of the first, whose split finds no core left
+    chip = tiny_chip(cores=4, out_axons_per_core=24)
+    mapping = map_network(network, chip, 1e-9, even_activity(network, 1))
+    assert [len(mapping.of_layer(name)) for name in mapping.layers] == [1, 2]
+    assert {violation.limit for violation in mapping.violations} == {"utilisation"}
+    # with one more it is worth it
+    mapping = map_network(network, tiny_chip(cores=5, out_axons_per_core=24), 1e-9, even_activity(network, 1))
+    assert [len(mapping.of_layer(name)) for name in mapping.layers] == [2, 3]
+
+
 @pytest.mark.parametrize(
     ("neuron", "projection", "limit", "value"),
     [
@@ -361,6 +373,20 @@ def test_all_that_speck_cannot_do_is_told_at_once(gesture):
     }
     assert found["layer0", "kernel_side"].value == 19
     assert found["layer0", "strides"].note == "allowed are 1, 2, 4, 8"
+
+
+def test_a_layer_makes_room_for_one_that_has_no_other_core():
+    # the first layer suits every core and is asked first; the others suit cores 0, 1 and 2 only
+    network = spiking(
+        Conv2d(zeros(2, 2, 1, 1)),
+        Conv2d(zeros(40, 2, 1, 1)),
+        Conv2d(zeros(40, 40, 1, 1)),
+        Conv2d(zeros(40, 40, 1, 1)),
+        shape=(2, 32, 32),
+    )
+    mapping = map_network(network, chip_profile("speck"), STEP_S)
+    assert mapping.fits
+    assert {core.place for core in mapping.cores[1:]} == {0, 1, 2}
 
 
 def test_more_layers_than_cores_and_layers_that_want_the_same_core():
