@@ -50,12 +50,12 @@ def activity_of_simulation(model: Model, seconds: float, seed: int, limit: int |
     Returns
     -------
     Activity or None
-        None when the model does not take the two channels of a camera.
+        None when the model does not take the two channels of a camera, or takes more of a cell than whether it is set.
     """
     from neuro_ros.gestures import LABELS, GestureSimulator
 
     channels, height, width = model.network.input_shape
-    if channels != CHANNELS:
+    if channels != CHANNELS or model.normalisation != "binary":
         return None
     simulator = GestureSimulator(seed)
     geometry = Geometry.fit(simulator.width, simulator.height, width, height)

@@ -92,8 +92,11 @@ class Partition:
         return max(split.busiest_ns for split in self.splits)
 
     def split_busiest(self) -> bool:
-        """Split the layer with the busiest core further; False when that is not possible, and nothing changed then."""
-        index = int(np.argmax([split.busiest_ns for split in self.splits]))
+        """Split the layer with the busiest core further, as `split_further`."""
+        return self.split_further(int(np.argmax([split.busiest_ns for split in self.splits])))
+
+    def split_further(self, index: int) -> bool:
+        """Split a layer so that its busiest core gets quicker; False, and nothing changed, when that is impossible."""
         before = self.splits[index]
         after = self.layers[index].next(before, before.parts + self._spare, "busy")
         if after is None:
@@ -128,8 +131,18 @@ class Partition:
             `highest` where nothing was left to split.
         """
         start = list(self.splits)
-        while self.busiest_ns * 1e-9 > highest * step_period_s and self.split_busiest():
-            pass
+        stuck: set[int] = set()
+        while True:
+            busy = {
+                index: split.busiest_ns
+                for index, split in enumerate(self.splits)
+                if split.busiest_ns * 1e-9 > highest * step_period_s and index not in stuck
+            }
+            if not busy:
+                break
+            index = max(busy, key=busy.__getitem__)
+            if not self.split_further(index):
+                stuck.add(index)
         share = 1e-9 / step_period_s
         return [
             Remap(name, before.parts, after.parts, before.busiest_ns * share, after.busiest_ns * share)

@@ -174,12 +174,27 @@ def test_out_axons_split_the_source_layer():
     assert broken(impossible)["few", "out_axons_per_core"].value == 10
 
 
+def test_a_layer_that_cannot_be_split_does_not_keep_others_from_it():
+    # one neuron with 200 sources is the busiest, and stays so; the layer beside it can do better
+    one = Layer("one", Projection(Dense(zeros(1, 200)), "input"), LIF)
+    network = Network([Layer("wide", Conv2d(zeros(4, 2, 1, 1), 5), LIF), one], (2, 10, 10))
+    chip = tiny_chip(in_axons_per_core=None)
+    mapping = map_network(network, chip, 1e-7, even_activity(network, 1))
+    (violation,) = mapping.violations
+    assert (violation.layer, violation.limit) == ("one", "utilisation")
+    assert violation.note == "it cannot be split further"
+    assert violation.value == pytest.approx((10 + 200 * 4) / 100)
+    (remap,) = mapping.remaps
+    assert remap.layer == "wide"
+    assert remap.utilisation_before > 0.7 >= remap.utilisation_after
+
+
 def test_a_remap_never_breaks_another_limit():
     network = Network([Layer("few", Dense(zeros(12, 4)), LIF), Layer("many", Dense(zeros(24, 12)), LIF)], (1, 2, 2))
-    # a third core for the second layer would take 36 out-axons of the first, whose split finds no core left
+    # a third core for the second layer would take 36 out-axons of the first, which then has no core to be split over
     chip = tiny_chip(cores=4, out_axons_per_core=24)
     mapping = map_network(network, chip, 1e-9, even_activity(network, 1))
-    assert [len(mapping.of_layer(name)) for name in mapping.layers] == [1, 2]
+    assert [len(mapping.of_layer(name)) for name in mapping.layers] == [2, 2]
     assert {violation.limit for violation in mapping.violations} == {"utilisation"}
     # with one more it is worth it
     mapping = map_network(network, tiny_chip(cores=5, out_axons_per_core=24), 1e-9, even_activity(network, 1))
