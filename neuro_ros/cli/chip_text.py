@@ -266,15 +266,21 @@ def limits_text(profile: ChipProfile) -> str:
     """Return every limit and cost of a profile with its source, as text."""
     lines = [f"{profile.title}: limits and costs"]
     for name, figure in {**profile.limits, **profile.costs}.items():
-        value = ", ".join(f"{value:,g}".replace(",", " ") for value in figure.values) or "not published"
-        unit = f" {figure.unit}" if figure.known else ""
-        lines.append(f"{name:<24}{value}{unit}  [{figure.confidence.value}]")
-        lines.append(f"    {figure.source}{f'; {figure.note}' if figure.note else ''}")
+        value = ", ".join(_number(value) if value >= 1000 else f"{value:g}" for value in figure.values)
+        unit = f" {figure.unit}" if figure.known else "not published"
+        lines.append(f"{name:<25}{value}{unit}  [{figure.confidence.value}]")
+        lines += _indented(f"{figure.source}{f'; {figure.note}' if figure.note else ''}")
     if profile.mesh is not None:
         mesh = profile.mesh
-        lines.append(f"{'mesh':<24}{mesh.columns} x {mesh.rows} tiles of {mesh.cores_per_tile} cores")
-        lines.append(f"    {mesh.source}")
+        lines.append(f"{'mesh':<25}{mesh.columns} x {mesh.rows} tiles of {mesh.cores_per_tile} cores")
+        lines += _indented(mesh.source)
     return "\n".join(lines)
+
+
+def _indented(text: str) -> list[str]:
+    return textwrap.wrap(
+        text, _COLUMNS, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False, break_long_words=False
+    )
 
 
 def _aligned(rows: Sequence[tuple[str, str]]) -> str:

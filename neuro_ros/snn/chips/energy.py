@@ -2,8 +2,8 @@
 """Energy of a run on a chip, estimated: operations that really happened, times published energies, plus static power.
 
 It is an estimate in every use: the energies are those of publications, mostly of circuit simulation, for other networks
-and other voltages; spike transport and input and output are not in it. Static power usually dominates, so that half the
-spikes is far from half the energy.
+and other voltages; spike transport (on Loihi 1 some 2 to 4 pJ a tile), input and output are not in it. Static power
+usually dominates, so that half the spikes is far from half the energy.
 """
 
 from __future__ import annotations

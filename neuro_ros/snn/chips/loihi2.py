@@ -64,7 +64,7 @@ PROFILE = ChipProfile(
         "static_power_w": Figure(
             1.78,
             "W",
-            "a published board measurement: 1.80 W in all, 1.78 W of it static",
+            "secondary: one board takes 1.80 W in all, 1.78 W of it static",
             _LOW,
             "whole board, not the chip",
         ),

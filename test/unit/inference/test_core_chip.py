@@ -18,7 +18,7 @@ from neuro_ros.snn.chips import ChipError, chip_profile
 
 START_NS = 10**18
 STEP_S = LENGTH_NS / SECOND / BINS
-ENERGY_J = {"synapse": 23.6e-12, "update": 81e-12, "static_w": 0.029}
+ENERGY_J = {"synapse": 23.6e-12, "update": 81e-12, "static_w": 0.104}
 
 
 def test_without_a_chip_nothing_is_estimated(drive):
@@ -79,7 +79,7 @@ def test_estimates_do_not_depend_on_the_wall_clock(drive):
     assert real.core_utilisation == replayed.core_utilisation
 
 
-@pytest.mark.parametrize(("budget_w", "level"), [(0.0, "OK"), (0.02, "WARN"), (0.03, "OK")])
+@pytest.mark.parametrize(("budget_w", "level"), [(0.0, "OK"), (0.1, "WARN"), (0.11, "OK")])
 def test_a_budget_that_is_exceeded_is_a_warning(drive, budget_w, level):
     driver = drive(chip="loihi1", power_budget_w=budget_w)
     driver.give(window(0, TWO))
@@ -88,8 +88,8 @@ def test_a_budget_that_is_exceeded_is_a_warning(drive, budget_w, level):
     health = driver.health("chip")
     assert health.level == HealthLevel[level]
     if level == "WARN":
-        assert health.message == "estimated power 0.029 W is above power_budget_w 0.02 W"
-    assert health.values["power_estimate_w"] == pytest.approx(0.029, rel=1e-3)
+        assert health.message == "estimated power 0.104 W is above power_budget_w 0.1 W"
+    assert health.values["power_estimate_w"] == pytest.approx(0.104, rel=1e-3)
     assert (health.values["cores"], health.values["cores_available"]) == (1, 128)
 
 
@@ -98,7 +98,7 @@ def test_the_budget_changes_while_running(drive):
     driver.telemetry(START_NS + SECOND)
     assert driver.health("chip").level == HealthLevel.OK
     name = driver.core._parameters.model
-    driver.core.reconfigure(build(SnnInferenceParameters, {"model": name, "chip": "loihi1", "power_budget_w": 0.01}))
+    driver.core.reconfigure(build(SnnInferenceParameters, {"model": name, "chip": "loihi1", "power_budget_w": 0.1}))
     assert driver.health("chip").level == HealthLevel.WARN
 
 
@@ -132,7 +132,7 @@ def test_a_model_that_does_not_fit_is_a_warning_and_still_estimated(caplog):
     assert "wide: in_axons_per_core 5000, limit 4096" in caplog.text
     estimate.restart(0)
     estimate.update(Period(5000, (3,)), SECOND)
-    assert estimate.power_w == pytest.approx(0.029)
+    assert estimate.power_w == pytest.approx(0.104)
     health = estimate.health(0.0)
     assert health.level == HealthLevel.WARN
     assert health.message == "the model does not fit loihi1: wide: in_axons_per_core 5000, limit 4096"

@@ -422,8 +422,8 @@ def test_energy_is_operations_times_published_figures_plus_static_power():
     energy = estimate_energy(chip_profile("loihi1"), 1e9, 2e9, 10.0)
     assert energy.synaptic_j == pytest.approx(1e9 * 23.6e-12)
     assert energy.neuron_j == pytest.approx(2e9 * 81e-12)
-    assert energy.static_j == pytest.approx(0.29)
-    assert energy.total_j == pytest.approx(0.0236 + 0.162 + 0.29)
+    assert energy.static_j == pytest.approx(1.04)
+    assert energy.total_j == pytest.approx(0.0236 + 0.162 + 1.04)
     assert energy.power_w == pytest.approx(energy.total_j / 10.0)
     assert energy.confidence is Confidence.MEDIUM
     assert any("Davies" in line for line in energy.sources)
