@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -266,7 +267,10 @@ def limits_text(profile: ChipProfile) -> str:
     """Return every limit and cost of a profile with its source, as text."""
     lines = [f"{profile.title}: limits and costs"]
     for name, figure in {**profile.limits, **profile.costs}.items():
-        value = ", ".join(_number(value) if value >= 1000 else f"{value:g}" for value in figure.values)
+        value = ", ".join(
+            f"{f'{len(list(equal))} x ' if len(figure.values) > 4 else ''}{_plain(value)}"
+            for value, equal in groupby(figure.values)
+        )
         unit = f" {figure.unit}" if figure.known else "not published"
         lines.append(f"{name:<25}{value}{unit}  [{figure.confidence.value}]")
         lines += _indented(f"{figure.source}{f'; {figure.note}' if figure.note else ''}")
@@ -275,6 +279,10 @@ def limits_text(profile: ChipProfile) -> str:
         lines.append(f"{'mesh':<25}{mesh.columns} x {mesh.rows} tiles of {mesh.cores_per_tile} cores")
         lines += _indented(mesh.source)
     return "\n".join(lines)
+
+
+def _plain(value: float) -> str:
+    return _number(value) if value >= 1000 else f"{value:g}"
 
 
 def _indented(text: str) -> list[str]:

@@ -14,7 +14,7 @@ _MEDIUM, _LOW = Confidence.MEDIUM, Confidence.LOW
 _ONM = "open-neuromorphic.org, Loihi 2 - Intel"
 _EMERGENT = "emergentmind.com, Loihi 2 (survey of papers)"
 _ARS = "Ars Technica, 2021-09-30, after Intel: a neuron's state is updated in half the time of Loihi 1"
-_STAND_IN = "Loihi 1's figure stands in as an upper bound; none is published for Loihi 2"
+_STAND_IN = "Loihi 1's figure stands in, none is published for Loihi 2; the maker says that it is quicker"
 
 PROFILE = ChipProfile(
     name="loihi2",
