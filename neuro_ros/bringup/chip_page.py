@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from neuro_ros.bringup.drawing import BLUE, GREY, GRID, INK, ORANGE, RED, SOFT, draw, nothing
+from neuro_ros.bringup.drawing import BLUE, GREY, GRID, INK, ORANGE, RED, SOFT, draw
 from neuro_ros.bringup.page import html_page, write_html
 from neuro_ros.snn.chips import REMAP_UTILISATION, ChipMapping, Trade, histogram
 
@@ -21,15 +21,15 @@ __all__ = ["chip_page_text", "write_chip_page"]
 _LAYERS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6d31", "#5b4fa0")
 
 
-def _histogram(mapping: ChipMapping) -> str:
+def _histogram(mapping: ChipMapping) -> str | None:
+    """Draw how many cores are how busy; None where that is not known."""
     busy = mapping.utilisation
+    if busy is None:
+        return None
 
     def paint(axes: Axes) -> None:
         axes.set_xlabel("share of a step that a core works [%]")
         axes.set_ylabel("cores")
-        if busy is None:
-            nothing(axes, "not known: nothing was run, or the chip's times are not published")
-            return
         counts = histogram(busy)
         edges = [10.0 * index for index in range(11)]
         colours = [ORANGE if edge >= 100 * REMAP_UTILISATION - 1e-9 else BLUE for edge in edges[:10]]

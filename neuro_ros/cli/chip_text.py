@@ -259,7 +259,7 @@ def _caveats(profile: ChipProfile) -> str:
     rows = [("not checked", f"{', '.join(profile.not_checked)} (no public figure)")] if profile.not_checked else []
     if weak:
         rows.append(("weak source", f"{', '.join(weak)} (--limits says why)"))
-    rows += [("assumed" if not index else "", text) for index, text in enumerate(profile.assumptions)]
+    rows += [("assumed" if not index else "", f"- {text}") for index, text in enumerate(profile.assumptions)]
     return _aligned(rows)
 
 
@@ -296,7 +296,9 @@ def _aligned(rows: Sequence[tuple[str, str]]) -> str:
     width = max(len(name) for name, _ in rows)
     lines = []
     for name, text in rows:
-        for number, part in enumerate(textwrap.wrap(text, _COLUMNS - width - 2, break_on_hyphens=False)):
+        indent = "  " if text.startswith("- ") else ""
+        parts = textwrap.wrap(text, _COLUMNS - width - 2, subsequent_indent=indent, break_on_hyphens=False)
+        for number, part in enumerate(parts):
             lines.append(f"{name if not number else '':<{width}}  {part}")
     return "\n".join(lines)
 

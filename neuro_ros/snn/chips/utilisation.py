@@ -35,7 +35,7 @@ def histogram(utilisation: ArrayLike) -> list[int]:
     values = np.asarray(utilisation, np.float64)
     values = values[~np.isnan(values)]
     # 100 % is the end of the last full bin, not "too late"
-    places = np.where(values > 1.0, _BINS, np.minimum((values * _BINS).astype(np.int64), _BINS - 1))
+    places = np.where(values > 1.0, _BINS, np.minimum((np.minimum(values, 1.0) * _BINS).astype(np.int64), _BINS - 1))
     return np.bincount(places, minlength=_BINS + 1).tolist()
 
 

@@ -313,7 +313,7 @@ def test_load_of_a_mapping_from_the_counters_of_a_run(gesture):
 
 
 def test_histogram_and_overload_with_the_remap_that_helps():
-    assert histogram([0.0, 0.05, 0.7, 0.75, 1.0, 1.01, math.nan]) == [2, 0, 0, 0, 0, 0, 0, 2, 0, 1, 1]
+    assert histogram([0.0, 0.05, 0.7, 0.75, 1.0, 1.01, math.inf, math.nan]) == [2, 0, 0, 0, 0, 0, 0, 2, 0, 1, 2]
     assert overload([]) is None
     assert overload([math.nan]) is None
     assert overload([0.1, 0.7]) is None
