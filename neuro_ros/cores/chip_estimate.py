@@ -74,6 +74,10 @@ class ChipEstimate:
         )
         if self._refused:
             _LOG.warning("model %s does not fit %s: %s", model.model_id, profile.title, self._refused)
+        else:
+            _LOG.info(
+                "model %s on %s: %d cores, estimates only", model.model_id, profile.title, len(self.mapping.cores)
+            )
         self.restart(None)
 
     def restart(self, now_ns: int | None) -> None:

@@ -19,6 +19,9 @@ from .wiring import Counts, wires
 
 __all__ = ["Partition"]
 
+#: Splitting for the sake of time ends here where a chip has more cores, or their number is not published.
+_MOST_CORES = 1024
+
 
 class Partition:
     """The splits of all layers, and how to refine them.
@@ -46,7 +49,7 @@ class Partition:
             LayerSplits(shape, [wire for wire in self.wires if wire.target == index], profile, activity)
             for index, shape in enumerate(network.shapes)
         ]
-        self._most = int(min(profile.limit("cores"), 1 << 20))
+        self._most = int(min(profile.limit("cores"), _MOST_CORES))
         self.splits = [layer.smallest(self._most) for layer in self.layers]
         self._relieve_out_axons()
 

@@ -189,6 +189,14 @@ def test_a_layer_that_cannot_be_split_does_not_keep_others_from_it():
     assert remap.utilisation_before > 0.7 >= remap.utilisation_after
 
 
+def test_a_chip_of_unknown_size_ends_the_search_too():
+    network = Network([Layer("one", Dense(zeros(150, 400)), LIF)], (1, 20, 20))
+    chip = tiny_chip(cores=None, neurons_per_core=None, synapse_memory_per_core=None)
+    mapping = map_network(network, chip, 1e-12, even_activity(network, 1))
+    assert {violation.limit for violation in mapping.violations} == {"in_axons_per_core", "utilisation"}
+    assert len(mapping.cores) == 150
+
+
 def test_a_remap_never_breaks_another_limit():
     network = Network([Layer("few", Dense(zeros(12, 4)), LIF), Layer("many", Dense(zeros(24, 12)), LIF)], (1, 2, 2))
     # a third core for the second layer would take 36 out-axons of the first, which then has no core to be split over
