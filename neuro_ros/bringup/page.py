@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a run: one HTML file with the table and three plots, without anything fetched from elsewhere."""
+"""Pages: one HTML file each, without anything fetched from elsewhere; and that of a run: a table and three plots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neuro_ros.bringup.summary import Summary
 from neuro_ros.bringup.table import rows
 from neuro_ros.errors import UsageError
 
-__all__ = ["page_text", "write_page"]
+__all__ = ["html_page", "page_text", "write_html", "write_page"]
 
 _STYLE = """
 body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 62rem; background: #fff; color: #1c2b3f;
@@ -24,7 +24,8 @@ table { border-collapse: collapse; width: 100%; margin-top: 1.25rem; }
 th, td { text-align: left; vertical-align: top; padding: .42rem .9rem .42rem 0; border-bottom: 1px solid #e3e8ee; }
 th { font-weight: 600; white-space: nowrap; } td.value { white-space: nowrap; font-variant-numeric: tabular-nums; }
 td.note { color: #52606f; width: 100%; } tr.look th, tr.look td.value { color: #b02a2a; }
-section { overflow-x: auto; } svg { display: block; width: 100%; min-width: 40rem; height: auto; }
+section, pre { overflow-x: auto; } pre { font-size: 13px; line-height: 1.45; }
+svg { display: block; width: 100%; min-width: 40rem; height: auto; }
 footer { margin-top: 2.5rem; color: #52606f; font-size: .9rem; }
 @media (max-width: 44rem) { tr { display: block; padding: .5rem 0; border-bottom: 1px solid #e3e8ee; }
   th, td { display: block; padding: 0; border: 0; overflow-wrap: anywhere; } td.value { white-space: normal; } }
@@ -53,22 +54,28 @@ def page_text(summary: Summary) -> str:
         plots = (("Gestures over time", "one mark a window", plots[0][2]), *plots[1:])
     figures = "\n".join(f"<section><h2>{title}</h2><p>{text}</p>\n{svg}</section>" for title, text, svg in plots)
     name = html.escape(Path(summary.path).name)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>neuro_ros run: {name}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>neuro_ros run</h1>
+    body = f"""<h1>neuro_ros run</h1>
 <p>Recorded in <code>{html.escape(summary.path)}</code></p>
 <table>
 {table}
 </table>
 {figures}
-<footer>Rows in red want a look. Percentages of a simulated performance are percentages of a simulation.</footer>
+<footer>Rows in red want a look. Percentages of a simulated performance are percentages of a simulation.</footer>"""
+    return html_page(f"neuro_ros run: {name}", body)
+
+
+def html_page(title: str, body: str) -> str:
+    """Return a whole page in the style of this package; `title` and `body` are HTML, escaped by the caller."""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+{body}
 </body>
 </html>
 """
@@ -89,8 +96,18 @@ def write_page(summary: Summary, path: str | os.PathLike[str]) -> None:
     UsageError
         The file cannot be written; an older one is whole.
     """
+    write_html(page_text(summary), path)
+
+
+def write_html(text: str, path: str | os.PathLike[str]) -> None:
+    """Write a page, whole or not at all.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be written; an older one is whole.
+    """
     target = Path(path)
-    text = page_text(summary)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         partial.write_text(text, encoding="utf-8")

@@ -1,76 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plots of a run's page, each as an SVG element. Only this module knows matplotlib."""
+"""The plots of a run's page, each as an SVG element."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuro_ros.bringup.drawing import BLUE, GREY, GRID, INK, ORANGE, RED, PlotError, draw, nothing
 from neuro_ros.bringup.summary import Summary
-from neuro_ros.errors import NeuroRosError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["PlotError", "gesture_plot", "latency_plot", "rate_plot"]
 
-_WIDTH_IN = 9.6
-_INK, _SOFT, _GRID = "#1c2b3f", "#52606f", "#e3e8ee"
-_BLUE, _ORANGE, _GREY, _RED = "#2f6db3", "#d9822b", "#9aa5b1", "#c23b3b"
-_STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.size": 11,
-    "axes.edgecolor": _GREY,
-    "axes.labelcolor": _INK,
-    "axes.titlecolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "xtick.color": _SOFT,
-    "ytick.color": _SOFT,
-    "legend.frameon": False,
-    # Text stays text: small, selectable, readable by machines. IDs do not depend on the run.
-    "svg.fonttype": "none",
-    "svg.hashsalt": "neuro_ros",
-}
 #: Beyond so many marks they are drawn as an image inside the plot, or the page would be slow to open.
 _MANY = 4000
-
-
-class PlotError(NeuroRosError):
-    """The plots cannot be drawn: matplotlib is missing."""
-
-
-def _draw(height_in: float, paint: Any, name: str) -> str:
-    """Make a figure, have it painted, and return it as an SVG element."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise PlotError(f"the page needs matplotlib: {error}; pip install matplotlib") from error
-    with mpl.rc_context(_STYLE):
-        figure: Figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
-        paint(figure.subplots())
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    text = out.getvalue()
-    text = text[text.index("<svg") :]
-    # Three plots share one page: what they refer to by name must be their own.
-    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    return re.sub(
-        r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", text, count=1), count=1
-    )
 
 
 def _time_axis(axes: Axes, summary: Summary) -> None:
     axes.set_xlabel("sensor time [s]" if summary.time_is_sensor else "time of the recording [s]")
     axes.margins(x=0.01)
-    axes.grid(True, axis="y", color=_GRID, linewidth=0.8)
+    axes.grid(True, axis="y", color=GRID, linewidth=0.8)
 
 
 def gesture_plot(summary: Summary) -> str:
@@ -98,9 +51,9 @@ def gesture_plot(summary: Summary) -> str:
             labelled = True
         known = [(w, w.decided) for w in summary.windows if w.decided is not None]
         groups = (
-            ("right" if labelled else "decided", _BLUE, [(w, c) for w, c in known if c >= 0 and not _wrong(w)]),
-            ("wrong", _RED, [(w, c) for w, c in known if c >= 0 and _wrong(w)]),
-            ("no decision", _GREY, [(w, c) for w, c in known if c < 0]),
+            ("right" if labelled else "decided", BLUE, [(w, c) for w, c in known if c >= 0 and not _wrong(w)]),
+            ("wrong", RED, [(w, c) for w, c in known if c >= 0 and _wrong(w)]),
+            ("no decision", GREY, [(w, c) for w, c in known if c < 0]),
         )
         for name, colour, marks in groups:
             if marks:
@@ -119,7 +72,7 @@ def gesture_plot(summary: Summary) -> str:
         if known or labelled:
             axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, handlelength=1.2)
 
-    return _draw(1.5 + 0.3 * len(place), paint, "gesture")
+    return draw(1.5 + 0.3 * len(place), paint, "gesture")
 
 
 def _wrong(window: Any) -> bool:
@@ -134,7 +87,7 @@ def latency_plot(summary: Summary) -> str:
         _time_axis(axes, summary)
         axes.set_ylabel("latency [ms]")
         if not windows:
-            _nothing(axes, "no latency was measured")
+            nothing(axes, "no latency was measured")
             return
         values_ms = 1e3 * np.array([w.latency_s for w in windows])
         axes.plot(
@@ -143,18 +96,18 @@ def latency_plot(summary: Summary) -> str:
             linestyle="none",
             marker="o",
             markersize=3.0,
-            color=_BLUE,
+            color=BLUE,
             alpha=0.7,
             label="one window",
             rasterized=len(windows) > _MANY,
         )
-        for share, colour in ((50, _INK), (99, _ORANGE)):
+        for share, colour in ((50, INK), (99, ORANGE)):
             value = float(np.percentile(values_ms, share))
             axes.axhline(value, color=colour, linewidth=1.3, label=f"p{share} {value:.2f} ms")
         axes.set_ylim(bottom=0.0)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.2)
 
-    return _draw(2.6, paint, "latency")
+    return draw(2.6, paint, "latency")
 
 
 def rate_plot(summary: Summary) -> str:
@@ -164,25 +117,20 @@ def rate_plot(summary: Summary) -> str:
     def paint(axes: Axes) -> None:
         _time_axis(axes, summary)
         if not windows:
-            _nothing(axes, "no windows were recorded")
+            nothing(axes, "no windows were recorded")
             return
         rates = np.array([w.events_in / w.length_s for w in windows])
         scale, unit = (1e-6, "million events/s") if rates.max() >= 1e6 else (1e-3, "thousand events/s")
         times = np.array([w.time_s for w in windows])
         axes.fill_between(times, rates * scale, color="#cfe0f3", linewidth=0)
-        axes.plot(times, rates * scale, color=_BLUE, linewidth=1.2, label="offered to windows")
+        axes.plot(times, rates * scale, color=BLUE, linewidth=1.2, label="offered to windows")
         lossy = np.array([w.events_dropped > 0 or not w.complete for w in windows])
         if lossy.any():
             axes.plot(
-                times[lossy], rates[lossy] * scale, "v", color=_RED, markersize=5, label="events lost in this window"
+                times[lossy], rates[lossy] * scale, "v", color=RED, markersize=5, label="events lost in this window"
             )
             axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handlelength=1.2)
         axes.set_ylabel(unit)
         axes.set_ylim(bottom=0.0)
 
-    return _draw(2.6, paint, "rate")
-
-
-def _nothing(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=_SOFT)
-    axes.set_yticks([])
+    return draw(2.6, paint, "rate")

@@ -75,7 +75,7 @@ def add_model_key_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_recording_arguments(parser: argparse.ArgumentParser, name: str = "file") -> None:
+def add_recording_arguments(parser: argparse.ArgumentParser, name: str = "file", optional: bool = False) -> None:
     """Declare a recording and what a file without a header cannot say about itself.
 
     Parameters
@@ -85,8 +85,13 @@ def add_recording_arguments(parser: argparse.ArgumentParser, name: str = "file")
         ``--height``, each ``None`` when not given.
     name : str
         The attribute that the path (`pathlib.Path`) is stored under.
+    optional : bool
+        Declare an option ``--NAME`` instead, ``None`` when not given.
     """
-    parser.add_argument(name, type=Path, metavar=name.upper(), help="recording of events")
+    if optional:
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help="recording of events")
+    else:
+        parser.add_argument(name, type=Path, metavar=name.upper(), help="recording of events")
     group = parser.add_argument_group("for files without a header")
     group.add_argument("--encoding", help="how the events are coded, such as evt2, evt3 or nmnist")
     group.add_argument("--width", type=positive_int, metavar="PX", help="width of the sensor")

@@ -18,6 +18,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from neuro_ros.cores.chip_estimate import ChipEstimate
 from neuro_ros.cores.continuity import Position, Verdict, judge
 from neuro_ros.cores.core import Clocks, Core, Health, HealthLevel, Output
 from neuro_ros.cores.files import model_path
@@ -61,6 +62,8 @@ class SnnInferenceCore(Core):
         When the model file is missing or not usable.
     EngineError
         When the back end is missing, cannot represent the model exactly, or does not start.
+    ChipError
+        When a power budget is set for a chip whose energies are not published.
     """
 
     inputs: ClassVar[Mapping[str, type]] = {"spikes": SpikeTensor, "thermal/compensation": ThermalCompensation}
@@ -71,6 +74,7 @@ class SnnInferenceCore(Core):
         self.model.require_binary_windows()
         self._parameters = parameters
         self._clocks = clocks or Clocks()
+        self._chip = ChipEstimate(self.model, parameters.chip, parameters.power_budget_w) if parameters.chip else None
         self._network = StreamNetwork(self.model, parameters.backend, parameters.max_streams)
         self._cells = self.model.bins * self.model.cells
         self._neurons = tuple(math.prod(shape) for shape in self.model.network.shapes)
@@ -108,6 +112,8 @@ class SnnInferenceCore(Core):
     def activate(self, now_ns: int) -> Sequence[Output]:
         """Count anew; what was published while inactive is missing, but not lost."""
         self._start_counting()
+        if self._chip is not None:
+            self._chip.restart(now_ns)
         for stream in self._network.streams.values():
             if stream.position is not None and not stream.position.restored:
                 stream.position.absent = True
@@ -318,6 +324,8 @@ class SnnInferenceCore(Core):
 
     def _telemetry(self, now_ns: int) -> SnnTelemetry:
         period, counters = self._period, self.counters
+        if self._chip is not None:
+            self._chip.update(period, now_ns)
         steps_s, windows_s = period.percentiles()
         dead, saturated = period.dead_and_saturated(self._network.engine)
         latencies = sorted(self._latencies_s)
@@ -352,6 +360,7 @@ class SnnInferenceCore(Core):
             windows_lost=counters.lost,
             state_resets=self._network.resets,
             state_save_age_s=self._save_age_s(now_ns),
+            **(self._chip.fields() if self._chip is not None else {}),
         )
         self._period = Period(self.model.cells, self._neurons)
         self._network.clear_neuron_spikes()
@@ -361,13 +370,14 @@ class SnnInferenceCore(Core):
         return math.nan if self._saved_at_ns is None else (now_ns - self._saved_at_ns) / _NS_PER_S
 
     def diagnose(self, now_ns: int) -> Sequence[Health]:
-        """Judge windows, back end, saved state and register compensation."""
-        return (
+        """Judge windows, back end, saved state, register compensation, and the load of the chip where one is named."""
+        judged = (
             self._window_health(),
             self._network_health(),
             self._state_health(now_ns),
             self._network.registers.health(),
         )
+        return judged if self._chip is None else (*judged, self._chip.health(self._parameters.power_budget_w))
 
     def _window_health(self) -> Health:
         before, now = self._judged, self.counters

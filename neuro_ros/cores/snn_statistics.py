@@ -107,17 +107,20 @@ class Period:
     steps: int = 0
     input_spikes: int = 0
     layer_spikes: NDArray[np.int64] = field(init=False)
+    layer_synaptic_ops: NDArray[np.int64] = field(init=False)
     window_times_s: list[float] = field(default_factory=list)
     step_times_s: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.layer_spikes = np.zeros(len(self.neurons), np.int64)
+        self.layer_synaptic_ops = np.zeros(len(self.neurons), np.int64)
 
     def add(self, result: WindowResult) -> None:
         """Count one window of any origin."""
         self.steps += result.bins
         self.input_spikes += result.input_spikes
         self.layer_spikes += result.layer_spikes
+        self.layer_synaptic_ops += result.layer_synaptic_ops
 
     def time(self, duration_s: float, bins: int) -> None:
         """Note how long a window took in the back end."""

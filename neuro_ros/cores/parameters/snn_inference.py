@@ -100,7 +100,23 @@ class SnnInferenceParameters:
         dynamic=True,
     )
 
+    chip: str = parameter(
+        "",
+        "chip that energy and core utilisation are estimated for, whatever the back end: loihi1, loihi2 or speck; "
+        "empty = none",
+    )
+    power_budget_w: float = parameter(
+        0.0,
+        "diagnostics warn when the estimated power on chip is above; 0 = no budget",
+        unit="W",
+        minimum=0.0,
+        maximum=1000.0,
+        dynamic=True,
+    )
+
     def __post_init__(self) -> None:
+        if self.power_budget_w > 0.0 and not self.chip:
+            raise ParameterError(f"power_budget_w {self.power_budget_w:g} W needs chip, which is empty: no estimate")
         if not self.model:
             raise ParameterError("model is empty; give a model file or the name of a shipped model, such as gesture")
         if self.state_save_period_s > 0.0 and not self.state_directory:
