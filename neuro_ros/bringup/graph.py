@@ -98,6 +98,8 @@ class GraphOptions:
     )
     seed: int = parameter(1, "seed of the simulator", minimum=0, maximum=2**31 - 1)
     model: str = parameter("gesture", "model file, or the name of a shipped model")
+    model_key: str = parameter("", "key of an encrypted model: a file, or env:NAME for an environment variable")
+    trusted_key: str = parameter("", "public key (a file, or env:NAME) that must have signed the model; empty = none")
     backend: str = parameter("fixed", "what runs the network", choices=("fixed", "lava", "loihi"))
     record: str = parameter("", "folder to make for a bag with every topic; empty = none")
     state: str = parameter(
@@ -286,7 +288,8 @@ def _camera_parameters(options: GraphOptions, subscribers: int) -> dict[str, Any
     from neuro_ros.cores.files import model_path
     from neuro_ros.snn import load_model
 
-    model = load_model(model_path(options.model))
+    trusted = [options.trusted_key] if options.trusted_key else []
+    model = load_model(model_path(options.model), options.model_key or None, trusted)
     _, height, width = model.network.input_shape
     source = options.effective_source
     return {
@@ -313,6 +316,11 @@ def _model_argument(model: str) -> str:
     """Return a model name unchanged and a path as an absolute one."""
     path = Path(model).expanduser()
     return str(path.absolute()) if path.suffix or len(path.parts) > 1 else model
+
+
+def _key_argument(key: str) -> str:
+    """Return the name of a variable unchanged and a path as an absolute one."""
+    return key if key.startswith("env:") else str(Path(key).expanduser().absolute())
 
 
 def describe_graph(
@@ -381,6 +389,10 @@ def describe_graph(
 
 def _inference_parameters(options: GraphOptions) -> dict[str, Any]:
     values: dict[str, Any] = {"model": _model_argument(options.model), "backend": options.backend}
+    if options.model_key:
+        values["model_key"] = _key_argument(options.model_key)
+    if options.trusted_key:
+        values["trusted_keys"] = [_key_argument(options.trusted_key)]
     if options.state:
         values["state_directory"] = str(Path(options.state).expanduser().absolute())
         values["state_save_period_s"] = _STATE_SAVE_PERIOD_S

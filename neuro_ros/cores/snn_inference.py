@@ -70,7 +70,8 @@ class SnnInferenceCore(Core):
     outputs: ClassVar[Mapping[str, type]] = {"gesture": Gesture, "snn/telemetry": SnnTelemetry}
 
     def __init__(self, parameters: SnnInferenceParameters, clocks: Clocks | None = None) -> None:
-        self.model = load_model(model_path(parameters.model))
+        trusted = [key for key in parameters.trusted_keys if key]  # [''] stands for an empty list in a YAML file
+        self.model = load_model(model_path(parameters.model), parameters.model_key or None, trusted)
         self.model.require_binary_windows()
         self._parameters = parameters
         self._clocks = clocks or Clocks()

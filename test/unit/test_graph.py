@@ -143,6 +143,13 @@ def test_missing_model_is_a_clear_error(tmp_path):
         describe_graph(GraphOptions(model=str(tmp_path / "missing.safetensors")))
 
 
+def test_keys_of_the_model_are_asked_for_before_anything_starts():
+    with pytest.raises(NeuroRosError, match="NONE is not set"):
+        describe(trusted_key="env:NONE")
+    with pytest.raises(NeuroRosError, match="is not encrypted although a key was given"):
+        describe(model_key="env:NONE")
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

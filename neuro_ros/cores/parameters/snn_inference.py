@@ -18,6 +18,12 @@ class SnnInferenceParameters:
     """Everything that can be set on ``snn_inference``; see the descriptions."""
 
     model: str = parameter("gesture", "model file, or the name of a shipped model")
+    model_key: str = parameter(
+        "", "key of an encrypted model: a file, or env:NAME for an environment variable; empty = none"
+    )
+    trusted_keys: tuple[str, ...] = parameter(
+        [""], "public keys (files, or env:NAME), one of which must have signed the model; empty names count for nothing"
+    )
     backend: str = parameter(
         "fixed",
         "what runs the network: fixed (this CPU, exact), lava (Loihi 2 simulation), loihi (Loihi 2, needs hardware)",

@@ -12,10 +12,8 @@ from neuro_ros.cores.messages import ThermalCompensation
 from neuro_ros.cores.parameters import ParameterError, build, replace
 from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
 from neuro_ros.cores.snn_inference import SnnInferenceCore
-from neuro_ros.snn import (
-    EngineError,
-    ModelError,
-)
+from neuro_ros.snn import EngineError, ModelError, keys, load_model, save_model
+from neuro_ros.snn.crypto_shim import INSTALL_HINT
 
 
 # --- windows and decisions --------------------------------------------------------------------------------------------
@@ -327,6 +325,26 @@ def test_a_missing_model_is_a_clear_error(tmp_path):
         SnnInferenceCore(build(SnnInferenceParameters, {"model": path}))
     with pytest.raises(ModelError, match="no_such_model"):
         SnnInferenceCore(build(SnnInferenceParameters, {"model": "no_such_model"}))
+
+
+def test_an_encrypted_model_of_a_trusted_signer_needs_its_keys(model_file, tmp_path):
+    pytest.importorskip("cryptography", reason=f"cryptography is not installed: {INSTALL_HINT}")
+    aes, private, public = (tmp_path / name for name in ("aes", "private", "public"))
+    keys.write_key(aes, keys.AES, keys.generate(keys.AES))
+    seed = keys.generate(keys.PRIVATE)
+    keys.write_key(private, keys.PRIVATE, seed)
+    keys.write_key(public, keys.PUBLIC, keys.public_of(seed))
+    path = tmp_path / "protected.safetensors"
+    plain = load_model(model_file)
+    save_model(plain, path, key=aes, signer=private)
+    given = {"model": str(path), "model_key": str(aes), "trusted_keys": [str(public), ""]}
+    core = SnnInferenceCore(build(SnnInferenceParameters, given))
+    assert core.model.model_id == plain.model_id
+    core.close()
+    with pytest.raises(ModelError, match="is encrypted; give its key"):
+        SnnInferenceCore(build(SnnInferenceParameters, {**given, "model_key": ""}))
+    with pytest.raises(ModelError, match="sign"):
+        SnnInferenceCore(build(SnnInferenceParameters, {"model": model_file, "trusted_keys": [str(public)]}))
 
 
 def test_the_hardware_back_end_is_refused_clearly(model_file):
