@@ -56,6 +56,8 @@ class Command(enum.IntEnum):
     RESUME = 2
     RESET = 3
     SHUTDOWN = 4
+    STANDBY = 5
+    WAKE = 6
 
 
 #: States that a node may tell; others are on the way between two of them.
@@ -81,7 +83,10 @@ _REACHED = {
     Command.PAUSE: {NodeState.UNCONFIGURED, NodeState.INACTIVE},
     Command.RESET: {NodeState.UNCONFIGURED},
     Command.SHUTDOWN: {NodeState.FINALIZED},
+    Command.STANDBY: {NodeState.UNCONFIGURED, NodeState.INACTIVE},
 }
+#: Commands under which a graph is up, so that it may go to standby.
+_UP = (Command.STARTUP, Command.RESUME, Command.STANDBY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +176,18 @@ class LifecycleManagerCore:
         for node in self._nodes.values():
             node.hold, node.error, node.failures, node.retry_at_ns = False, "", 0, 0
         self._say(HealthLevel.OK, f"command {command.name.lower()}")
+
+    def understand(self, command: Command) -> tuple[Command | None, str]:
+        """Return what a command comes to now, None = nothing is to be done, and why not where it is refused.
+
+        Standby is asked for and ended by a node, not by a person: it must not undo what a person has asked for.
+        """
+        if command is Command.WAKE:
+            return (Command.RESUME if self.command is Command.STANDBY else None), ""
+        if command is Command.STANDBY and self.command not in _UP:
+            wanted = "nothing" if self.command is None else self.command.name.lower()
+            return None, f"no standby: {wanted} was asked for, the graph is not up"
+        return command, ""
 
     def heartbeat(self, name: str, state_id: int, now_ns: int) -> None:
         """Take a node's own word that it lives, and its state (ignored while a transition of ours is under way)."""
@@ -264,11 +281,11 @@ class LifecycleManagerCore:
             return True, []
         troubles: dict[str, str] = {}
         for node in self._nodes.values():
-            if node.state in _REACHED[self.command] and not node.cycle:
+            if self._reached(node):
                 continue
             trouble = self._trouble(node, now_ns)
             blockers = [name for name in self._blockers(node) if name in troubles]
-            if not trouble and blockers and self.command in (Command.STARTUP, Command.RESUME):
+            if not trouble and blockers and self._goes_up(node):
                 trouble = f"waits for {', '.join(blockers)}"
             if not trouble:
                 return False, []
@@ -280,7 +297,7 @@ class LifecycleManagerCore:
         statuses = []
         worst = HealthLevel.OK
         for node in self._nodes.values():
-            reached = self.command is None or (node.state in _REACHED[self.command] and not node.cycle)
+            reached = self._reached(node)
             trouble = self._trouble(node, now_ns)
             waiting = [name for name in node.depends_on if self._nodes[name].state is not NodeState.ACTIVE]
             level, text = HealthLevel.OK, node.state.name.lower()
@@ -305,9 +322,17 @@ class LifecycleManagerCore:
             return None
         if now_ns < node.retry_at_ns:
             return None
-        if self.command in (Command.STARTUP, Command.RESUME):
-            return self._next_up(node)
-        return self._next_down(node)
+        return self._next_up(node) if self._goes_up(node) else self._next_down(node)
+
+    def _goes_up(self, node: _Node) -> bool:
+        kept = self.command is Command.STANDBY and node.name in self._parameters.standby_keeps
+        return kept or self.command in (Command.STARTUP, Command.RESUME)
+
+    def _reached(self, node: _Node) -> bool:
+        if self.command is None:
+            return True
+        wanted = {NodeState.ACTIVE} if self._goes_up(node) else _REACHED[self.command]
+        return node.state in wanted and not node.cycle
 
     def _must_ask(self, node: _Node, now_ns: int) -> bool:
         if node.doubted is not None:
@@ -456,7 +481,7 @@ class LifecycleManagerCore:
             return "is finalized; only a new process can come up"
         if node.state is NodeState.UNKNOWN:
             since_ns = max(node.absent_since_ns, self._commanded_ns)
-            up = self.command in (Command.STARTUP, Command.RESUME)
+            up = self._goes_up(node)
             # On the way down nobody waits for a process to appear, only for discovery to have had its chance.
             patience_s = self._parameters.missing_timeout_s if up else min(self._parameters.missing_timeout_s, 1.0)
             if now_ns - since_ns >= self._ns(patience_s):
