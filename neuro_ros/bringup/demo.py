@@ -32,6 +32,7 @@ _GESTURES = 8
 #: A flight in less time than this [s] would be hotter and colder than silicon can follow.
 _SHORTEST_FLIGHT_S = 20.0
 _LANDED_CELSIUS = 50.0
+_STALE_AFTER_S = 2.0
 
 
 def _say(line: str) -> None:
@@ -73,6 +74,10 @@ def _flight(options: GraphOptions) -> dict[str, dict[str, Any]]:
             "simulated.profile": "flight",
             "simulated.end_celsius": _LANDED_CELSIUS,
             "simulated.duration_s": flight_s,
+            # Up in the cold the sensor does not answer for a while: the temperature is held, goes stale and is back.
+            "simulated.dropout_after_s": 0.42 * flight_s,
+            "simulated.dropout_s": 0.14 * flight_s,
+            "watch.stale_after_s": _STALE_AFTER_S,
             "read_period_s": 0.25,
             "silicon.profile": "linear",
         },

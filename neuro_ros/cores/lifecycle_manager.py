@@ -11,82 +11,18 @@ This module refuses to know about rclpy, services and processes; its driver carr
 
 from __future__ import annotations
 
-import enum
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from neuro_ros.cores.core import Health, HealthLevel
+from neuro_ros.cores.lifecycle_states import GOALS, REACHED, SHUTDOWNS, TOLD, UP, Command, NodeState, Transition
 from neuro_ros.cores.parameters.lifecycle_manager import LifecycleManagerParameters
 
 __all__ = ["Command", "LifecycleManagerCore", "LogLine", "NodeState", "Request", "Transition"]
 
 _NS_PER_S = 1_000_000_000
 _RETRY_MAX_S = 60.0
-
-
-class NodeState(enum.IntEnum):
-    """Primary states with the numbers of ``lifecycle_msgs/State``; higher is further up, FINALIZED aside."""
-
-    UNKNOWN = 0
-    UNCONFIGURED = 1
-    INACTIVE = 2
-    ACTIVE = 3
-    FINALIZED = 4
-
-
-class Transition(enum.IntEnum):
-    """Transitions with the numbers of ``lifecycle_msgs/Transition``; QUERY asks for the state instead."""
-
-    QUERY = 0
-    CONFIGURE = 1
-    CLEANUP = 2
-    ACTIVATE = 3
-    DEACTIVATE = 4
-    UNCONFIGURED_SHUTDOWN = 5
-    INACTIVE_SHUTDOWN = 6
-    ACTIVE_SHUTDOWN = 7
-
-
-class Command(enum.IntEnum):
-    """Commands with the numbers of ``neuro_ros/srv/ManageGraph``."""
-
-    STARTUP = 0
-    PAUSE = 1
-    RESUME = 2
-    RESET = 3
-    SHUTDOWN = 4
-    STANDBY = 5
-    WAKE = 6
-
-
-#: States that a node may tell; others are on the way between two of them.
-_TOLD = frozenset(NodeState) - {NodeState.UNKNOWN}
-_GOALS = {
-    Transition.CONFIGURE: NodeState.INACTIVE,
-    Transition.CLEANUP: NodeState.UNCONFIGURED,
-    Transition.ACTIVATE: NodeState.ACTIVE,
-    Transition.DEACTIVATE: NodeState.INACTIVE,
-    Transition.UNCONFIGURED_SHUTDOWN: NodeState.FINALIZED,
-    Transition.INACTIVE_SHUTDOWN: NodeState.FINALIZED,
-    Transition.ACTIVE_SHUTDOWN: NodeState.FINALIZED,
-}
-_SHUTDOWNS = {
-    NodeState.UNCONFIGURED: Transition.UNCONFIGURED_SHUTDOWN,
-    NodeState.INACTIVE: Transition.INACTIVE_SHUTDOWN,
-    NodeState.ACTIVE: Transition.ACTIVE_SHUTDOWN,
-}
-#: States that satisfy a command.
-_REACHED = {
-    Command.STARTUP: {NodeState.ACTIVE},
-    Command.RESUME: {NodeState.ACTIVE},
-    Command.PAUSE: {NodeState.UNCONFIGURED, NodeState.INACTIVE},
-    Command.RESET: {NodeState.UNCONFIGURED},
-    Command.SHUTDOWN: {NodeState.FINALIZED},
-    Command.STANDBY: {NodeState.UNCONFIGURED, NodeState.INACTIVE},
-}
-#: Commands under which a graph is up, so that it may go to standby.
-_UP = (Command.STARTUP, Command.RESUME, Command.STANDBY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +120,7 @@ class LifecycleManagerCore:
         """
         if command is Command.WAKE:
             return (Command.RESUME if self.command is Command.STANDBY else None), ""
-        if command is Command.STANDBY and self.command not in _UP:
+        if command is Command.STANDBY and self.command not in UP:
             wanted = "nothing" if self.command is None else self.command.name.lower()
             return None, f"no standby: {wanted} was asked for, the graph is not up"
         return command, ""
@@ -195,7 +131,7 @@ class LifecycleManagerCore:
         node.heard_ns = now_ns
         node.silent_queries = 0
         changing = node.pending is not None and node.pending.transition is not Transition.QUERY
-        if changing or node.doubted is not None or state_id not in _TOLD:
+        if changing or node.doubted is not None or state_id not in TOLD:
             return
         self._observe(node, NodeState(state_id), now_ns)
 
@@ -242,13 +178,13 @@ class LifecycleManagerCore:
         node.heard_ns, node.silent_queries = now_ns, 0
         if transition is Transition.QUERY:
             node.next_query_ns = now_ns + self._ns(self._parameters.poll_period_s)
-            if state_id is not None and state_id in _TOLD:
+            if state_id is not None and state_id in TOLD:
                 self._settle(node, NodeState(state_id), now_ns)
             return
         node.counts["transitions"] += 1
         if success:
             node.doubted, node.error, node.failures = None, "", 0
-            node.state = _GOALS[transition]
+            node.state = GOALS[transition]
             self._say(HealthLevel.OK, f"{node.name} is {node.state.name.lower()}")
         else:
             # The state tells more than the refusal: an earlier, timed-out request may have done the work.
@@ -331,7 +267,7 @@ class LifecycleManagerCore:
     def _reached(self, node: _Node) -> bool:
         if self.command is None:
             return True
-        wanted = {NodeState.ACTIVE} if self._goes_up(node) else _REACHED[self.command]
+        wanted = {NodeState.ACTIVE} if self._goes_up(node) else REACHED[self.command]
         return node.state in wanted and not node.cycle
 
     def _must_ask(self, node: _Node, now_ns: int) -> bool:
@@ -365,7 +301,7 @@ class LifecycleManagerCore:
         node.cycle = False
         if self.command is Command.SHUTDOWN:
             free = not self._above(node, NodeState.UNCONFIGURED)
-            return _SHUTDOWNS[node.state] if free else None
+            return SHUTDOWNS[node.state] if free else None
         if node.state is NodeState.ACTIVE:
             return None if self._above(node, NodeState.ACTIVE) else Transition.DEACTIVATE
         if self.command is Command.RESET and node.state is NodeState.INACTIVE:
@@ -394,7 +330,7 @@ class LifecycleManagerCore:
         if doubted is None:
             self._observe(node, state, now_ns)
             return
-        if state is _GOALS[doubted]:
+        if state is GOALS[doubted]:
             node.error, node.failures = "", 0
             self._say(HealthLevel.OK, f"{node.name} is {state.name.lower()} after all")
         else:
