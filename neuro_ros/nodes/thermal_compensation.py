@@ -49,11 +49,12 @@ class ThermalCompensationNode(LifecycleShell):
     def publish(self, outputs: Sequence[Output]) -> None:
         """Publish, and ask the manager for what the temperature allows; without one nothing is asked."""
         super().publish(outputs)
+        standby = self._standby
         for output in outputs:
-            if self._standby is not None and isinstance(output.message, ThermalCompensation):
+            if standby is not None and isinstance(output.message, ThermalCompensation):
                 hot = output.message.throttle_level >= _STANDBY_LEVEL
                 if hot or output.message.state in _KNOWN:
-                    self._standby.want(hot)
+                    standby.want(hot)
 
     def extra_health(self) -> Sequence[Health]:
         """Show what was asked of the manager."""
