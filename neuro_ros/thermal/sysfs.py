@@ -50,12 +50,14 @@ class SysfsSensor:
         Raises
         ------
         SensorError
-            The file is gone, cannot be read, or holds no integer.
+            The file is gone, cannot be read, or holds no integer; or the chip says that its sensor is faulty.
         """
         try:
             text = self._content()
         except OSError as error:
             raise SensorError(f"{self.path}: {error.strerror or error}") from error
+        if _text(self.path.with_name(self.path.name.replace("_input", "_fault"))) == "1":
+            raise SensorError(f"{self.path}: the chip reports a fault of this sensor")
         if not re.fullmatch(r"[+-]?\d{1,9}", text):
             raise SensorError(f"{self.path}: {text[:32]!r} is no number of millidegrees")
         return int(text) * _MILLI

@@ -143,6 +143,16 @@ def test_a_device_that_comes_back_under_another_number_is_found_again(tmp_path):
     assert sensor.source == "hwmon/nvme/temp1"
 
 
+def test_a_sensor_whose_chip_reports_a_fault_is_not_read(tmp_path):
+    folder = hwmon(tmp_path, 0, "nct6775", temp1="127000")
+    (folder / "temp1_fault").write_text("1\n")
+    (sensor,) = available_sensors(SensorOptions(sysfs_root=tmp_path))
+    with pytest.raises(SensorError, match="reports a fault"):
+        sensor.read(0)
+    (folder / "temp1_fault").write_text("0\n")
+    assert sensor.read(0) == 127.0
+
+
 def test_this_machines_own_sensors_read_in_range():
     sensors = available_sensors()
     if not sensors:
