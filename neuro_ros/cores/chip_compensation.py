@@ -94,6 +94,7 @@ class ChipCompensation:
         self._memory_error = ""
         self._listen_until_ns = 0
         self._heard_ns: int | None = None
+        self._running_id = self.model_id  # the model that the network says it runs
         self._jump = False  # the network is compensated already: go there at once
         self._moved_ns: int | None = None
         self._saved_ns: int | None = None
@@ -186,8 +187,8 @@ class ChipCompensation:
 
     def hear(self, applied_id: int, model_id: str, now_ns: int) -> None:
         """Take the network's word for what it runs with."""
-        self._heard_ns = now_ns
-        if model_id and model_id != self.model_id:
+        self._heard_ns, self._running_id = now_ns, model_id or self.model_id
+        if self._running_id != self.model_id:
             return
         if applied_id > self.id:
             # It was compensated in a life of this node that nobody remembers: its registers are where they belong.
@@ -231,6 +232,9 @@ class ChipCompensation:
             return Health("compensation", HealthLevel.OK, "digital silicon does not drift", values)
         if not self.registers.layer:
             return Health("compensation", HealthLevel.OK, "no temperature yet, the registers are not touched", values)
+        if self._running_id != self.model_id:
+            text = f"the network runs {self._running_id}, the registers are for {self.model_id}: set compensation.model"
+            return Health("compensation", HealthLevel.ERROR, text, values)
         text = f"{100.0 * worst:.2f} % of a time constant remain"
         if clipped:
             return Health("compensation", HealthLevel.WARN, f"registers of {', '.join(clipped)} clip; {text}", values)

@@ -296,6 +296,12 @@ def test_values_for_another_model_are_refused_and_told_on_both_sides(model):
     assert health.level == HealthLevel.ERROR
     assert "for model other-123" in health.message
     flight.run(*[60.0] * 4)
+    flight.thermal.receive("snn/telemetry", SnnTelemetry(model_id="other-123", arm="live"), flight.now_ns)
+    assert flight.health()["compensation"].level == HealthLevel.ERROR
+    assert "the network runs other-123" in flight.health()["compensation"].message
+    flight.thermal.receive("snn/telemetry", SnnTelemetry(model_id="x", arm="shadow"), flight.now_ns)
+    flight.run(*[60.0] * 4)
+    assert flight.health()["compensation"].level == HealthLevel.OK
     flight.inference.receive = lambda *arguments: ()  # deaf, but its telemetry goes on
     flight.run(*[60.0] * 20, windows=False)
     health = flight.health()["compensation"]
