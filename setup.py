@@ -59,7 +59,6 @@ setup(
         "report": ["matplotlib>=3.6"],
         "hdf5": ["h5py>=3.8"],
         "inivation": ["dv-processing>=2.0"],
-        "i2c": ["smbus2>=0.4"],
         # lava-nc declares Python below 3.11; beyond that it needs pip's --ignore-requires-python.
         "lava": LAVA,
         "test": [
