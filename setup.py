@@ -60,6 +60,7 @@ setup(
         "hdf5": ["h5py>=3.8"],
         "inivation": ["dv-processing>=2.0"],
         "crypto": ["cryptography>=3.4"],
+        "i2c": ["smbus2>=0.4"],
         # lava-nc declares Python below 3.11; beyond that it needs pip's --ignore-requires-python.
         "lava": LAVA,
         "test": [
@@ -68,6 +69,7 @@ setup(
             "hypothesis>=6.100",
             "pytest>=8.0",
             "pyyaml>=6.0",
+            "smbus2>=0.4",
         ],
     },
     entry_points={"console_scripts": ["neuro_ros = neuro_ros.cli.command:main"]},

@@ -104,6 +104,9 @@ class _Collector:
                 )
         elif isinstance(message, ThermalCompensation):
             summary.thermal = message
+            known = math.isfinite(message.temperature_celsius)  # until then it waits for a reading
+            if known and summary.thermal_states[-1:] != [message.state]:
+                summary.thermal_states.append(message.state)
         elif isinstance(message, CanaryReport):
             summary.canary = message
             summary.alarms.update(message.alarms)

@@ -2,7 +2,7 @@
 """The demo: the whole graph as processes on a domain of its own, recorded to the end, and what came of it.
 
 ``python -m neuro_ros.bringup.demo [RECORDING]`` is what ``make demo`` runs. Without a recording the simulator acts a
-few gestures.
+few gestures, on an emulated chip that drifts and goes through the temperatures of a flight.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from neuro_ros.bringup.collect import summarise
 from neuro_ros.bringup.domain import private_domain, private_environment
@@ -28,6 +29,10 @@ __all__ = ["main", "run_demo"]
 _EXIT_BAD = 1
 _EXIT_USAGE = 2
 _GESTURES = 8
+#: A flight in less time than this [s] would be hotter and colder than silicon can follow.
+_SHORTEST_FLIGHT_S = 20.0
+_LANDED_CELSIUS = 50.0
+_STALE_AFTER_S = 2.0
 
 
 def _say(line: str) -> None:
@@ -53,6 +58,31 @@ def _make_room(folder: Path) -> None:
         shutil.rmtree(bag)
     (folder / "report.html").unlink(missing_ok=True)
     shutil.rmtree(folder / "logs", ignore_errors=True)
+
+
+def _flight(options: GraphOptions) -> dict[str, dict[str, Any]]:
+    """Return the settings of a simulated flight: everything that is simulated drifts, and is compensated.
+
+    A recording, and a back end that is built anew for every change of a register, run on digital silicon.
+    """
+    if options.effective_source != "simulator" or options.backend != "fixed":
+        return {}
+    flight_s = max(_SHORTEST_FLIGHT_S, options.gestures * options.gesture_duration_s)
+    return {
+        "thermal_compensation": {
+            "sensor": "simulated",
+            "simulated.profile": "flight",
+            "simulated.end_celsius": _LANDED_CELSIUS,
+            "simulated.duration_s": flight_s,
+            # Up in the cold the sensor does not answer for a while: the temperature is held, goes stale and is back.
+            "simulated.dropout_after_s": 0.42 * flight_s,
+            "simulated.dropout_s": 0.14 * flight_s,
+            "watch.stale_after_s": _STALE_AFTER_S,
+            "read_period_s": 0.25,
+            "silicon.profile": "linear",
+        },
+        "snn_inference": {"emulated_silicon.profile": "linear"},
+    }
 
 
 def run_demo(options: GraphOptions, folder: Path) -> int:
@@ -82,7 +112,13 @@ def run_demo(options: GraphOptions, folder: Path) -> int:
     except OSError as error:
         raise UsageError(f"{error.filename or folder}: {error.strerror}; choose another folder with OUT=DIR") from error
     with private_domain() as domain:
-        code = run_graph(options, log_directory=folder / "logs", environment=private_environment(domain), report=_say)
+        code = run_graph(
+            options,
+            settings=_flight(options),
+            log_directory=folder / "logs",
+            environment=private_environment(domain),
+            report=_say,
+        )
     bag = folder / "bag"
     if not bag.is_dir():
         _say(f"no bag was recorded; the logs are in {folder / 'logs'}")

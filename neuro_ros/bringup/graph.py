@@ -357,9 +357,7 @@ def describe_graph(
     parameters: dict[str, dict[str, Any]] = {name: {} for name in MANAGED}
     # The network and, where there is one, the recorder: no window of a recording may be gone before they listen.
     parameters["event_camera"] = _camera_parameters(options, subscribers=2 if options.record else 1)
-    if options.effective_source in PLAYED:
-        # A machine that plays something back may well be a virtual one, without a thermometer; a robot must have one.
-        parameters["thermal_compensation"] = {"sensor_fallback": "simulated"}
+    parameters["thermal_compensation"] = _thermal_parameters(options)
     parameters["snn_inference"] = _inference_parameters(options)
     if options.record:
         parameters["recorder"] = _recorder_parameters(options)
@@ -396,6 +394,16 @@ def _inference_parameters(options: GraphOptions) -> dict[str, Any]:
     if options.state:
         values["state_directory"] = str(Path(options.state).expanduser().absolute())
         values["state_save_period_s"] = _STATE_SAVE_PERIOD_S
+    return values
+
+
+def _thermal_parameters(options: GraphOptions) -> dict[str, Any]:
+    values: dict[str, Any] = {"compensation.model": _model_argument(options.model)}
+    if options.state:
+        values["compensation.memory"] = str(Path(options.state).expanduser().absolute() / "thermal.json")
+    if options.effective_source in PLAYED:
+        # A machine that plays something back may well be a virtual one, without a thermometer; a robot must have one.
+        values["sensor_fallback"] = "simulated"
     return values
 
 

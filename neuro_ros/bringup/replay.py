@@ -154,8 +154,9 @@ def _find_topic(bag: Bag, topic: str, cls: type, name: str | None) -> str | None
 def _describe(model: str, backend: str, settings: Mapping[str, Mapping[str, Any]]) -> Graph:
     if settings.get("snn_inference", {}).get("state_directory"):
         raise UsageError("snn_inference.state_directory: a replay starts from rest; what lies on a disk is no input")
-    # Readings are taken from the bag; the thermometer of this machine is no part of the recording.
-    merged = {**settings, "thermal_compensation": {**settings.get("thermal_compensation", {}), "sensor": "topic"}}
+    # Readings are taken from the bag; the thermometer of this machine is no part of the recording, nor what it kept.
+    thermal = {**settings.get("thermal_compensation", {}), "sensor": "topic", "compensation.memory": ""}
+    merged = {**settings, "thermal_compensation": thermal}
     return describe_graph(GraphOptions(source="topic", model=model, backend=backend), merged)
 
 

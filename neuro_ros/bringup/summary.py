@@ -121,6 +121,8 @@ class Summary:
         Lowest and highest reading; NaN = none.
     thermal : ThermalCompensation or None
         The last one.
+    thermal_states : list of int
+        The states that it went through since the first temperature.
     canary : CanaryReport or None
         The last one.
     alarms : counter of str
@@ -149,6 +151,7 @@ class Summary:
     clocks: dict[str, ClockFigures] = field(default_factory=dict)
     temperature_celsius: tuple[float, float] = (math.nan, math.nan)
     thermal: ThermalCompensation | None = None
+    thermal_states: list[int] = field(default_factory=list)
     canary: CanaryReport | None = None
     alarms: Counter[str] = field(default_factory=Counter)
     manager: dict[str, dict[str, str]] = field(default_factory=dict)

@@ -12,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuro_ros.bringup.summary import CLOCK_STATES, PHASES, THERMAL_STATES, Summary, integer
+from neuro_ros.cores.messages import ThermalCompensation
 
 __all__ = ["Row", "as_dict", "as_text", "rows"]
 
 _PERCENTILES = (50, 95, 99)
+#: Thermal states that fit into a line.
+_MOST_STATES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +221,34 @@ def _thermal(summary: Summary) -> Row:
     last = summary.thermal
     if last is None:
         return Row("thermal", span, "no state")
-    name = THERMAL_STATES[last.state] if last.state < len(THERMAL_STATES) else f"state {last.state}"
-    return Row("thermal", f"{name}, {span}", last.source, good=last.state < THERMAL_STATES.index("STALE"))
+    good = last.state < THERMAL_STATES.index("STALE")
+    return Row("thermal", f"{_thermal_way(summary)}, {span}", ", ".join(_thermal_notes(last)), good)
+
+
+def _thermal_way(summary: Summary) -> str:
+    """Return the states that were gone through, or the last one; of many the first and the last."""
+    last = summary.thermal.state if summary.thermal is not None else 0
+    names = [_thermal_state(state) for state in summary.thermal_states or [last]]
+    if len(names) > _MOST_STATES:
+        names = [*names[: _MOST_STATES - 1], f"({len(names) - _MOST_STATES} more)", names[-1]]
+    return " > ".join(names)
+
+
+def _thermal_state(state: int) -> str:
+    return THERMAL_STATES[state] if state < len(THERMAL_STATES) else f"state {state}"
+
+
+def _thermal_notes(last: ThermalCompensation) -> list[str]:
+    notes = [last.source]
+    if last.layer:
+        notes += [
+            f"{last.silicon_profile} silicon",
+            f"compensation {last.compensation_id} ({last.compensation_id_applied} applied)",
+            f"{_percent(max(last.remaining_error))} of a time constant remain",
+        ]
+    if last.throttle_level:
+        notes.append(f"throttle level {last.throttle_level}")
+    return notes
 
 
 def _health(summary: Summary) -> Row:
@@ -269,6 +298,7 @@ def as_dict(summary: Summary) -> dict[str, Any]:
             for clock_id, figures in sorted(summary.clocks.items())
             if figures.last is not None and figures.last.state < len(CLOCK_STATES)
         },
+        "thermal_states": [_thermal_state(state) for state in summary.thermal_states],
         "thermal_state": THERMAL_STATES[summary.thermal.state] if summary.thermal is not None else None,
         "temperature_min_celsius": low,
         "temperature_max_celsius": high,

@@ -9,6 +9,8 @@ and usable, stays TRACKING, and the diagnostics say so.
 The estimation itself is `neuro_ros.timesync`'s. Deactivation keeps the estimates; after a pause the first samples
 either agree with the extrapolation or prove a step.
 
+The temperature that thermal_compensation believes is a hint: while it moves, the skew of a sensor may change faster.
+
 The clocks of other hosts, over the topic ``ptp``, are the business of `neuro_ros.cores.ptp_part`; with the role ``off``
 that part is not there and the topic is neither read nor written.
 """
@@ -20,10 +22,17 @@ from dataclasses import asdict, dataclass, field
 from typing import ClassVar
 
 from neuro_ros.cores.core import Clocks, Core, Health, HealthLevel, Output
-from neuro_ros.cores.messages import ClockModel, ClockSample, ExternalTrigger, Header, PtpMessage
+from neuro_ros.cores.messages import (
+    ClockModel,
+    ClockSample,
+    ExternalTrigger,
+    Header,
+    PtpMessage,
+    ThermalCompensation,
+)
 from neuro_ros.cores.parameters.clock_sync import ClockSyncParameters
 from neuro_ros.cores.ptp_part import PtpPart
-from neuro_ros.timesync import ClockEstimate, ClockState, OneWayClock
+from neuro_ros.timesync import ClockEstimate, ClockState, OneWayClock, TemperatureHint
 
 __all__ = ["ClockSyncCore"]
 
@@ -68,6 +77,7 @@ class ClockSyncCore(Core):
         "clock/sample": ClockSample,
         "events/trigger": ExternalTrigger,
         "ptp": PtpMessage,
+        "thermal/compensation": ThermalCompensation,
     }
     outputs: ClassVar[Mapping[str, type]] = {"clock/model": ClockModel, "ptp": PtpMessage}
 
@@ -82,6 +92,7 @@ class ClockSyncCore(Core):
         if parameters.ptp.role != "off":
             replayed = clocks is not None and clocks.system_ns() == 0
             self._ptp = PtpPart(parameters, parameters.ptp.identity or identity, replayed)
+        self._temperature = TemperatureHint(parameters.window_s)
         self._clocks: dict[str, _Clock] = {}
         self._refused_samples = 0
         self._active = False
@@ -109,6 +120,9 @@ class ClockSyncCore(Core):
         if isinstance(message, ExternalTrigger):
             self._edge(message)
             return ()
+        if isinstance(message, ThermalCompensation):
+            self._temperature.update(message.temperature_celsius, now_ns)
+            return ()
         if self._ptp is not None and isinstance(message, PtpMessage):
             return self._ptp.receive(message, now_ns)
         if not isinstance(message, ClockSample):
@@ -124,6 +138,7 @@ class ClockSyncCore(Core):
         clock.last_sequence = message.sequence
         clock.frame_id = message.header.frame_id
         clock.heard = True
+        clock.estimator.extra_wander_ppb_per_s = self._extra_wander_ppb_per_s(now_ns)
         if clock.estimator.add(message.sensor_ns, message.host_arrival_ns):
             clock.arrival_ns, clock.received_ns = message.host_arrival_ns, now_ns
         due = (
@@ -132,6 +147,9 @@ class ClockSyncCore(Core):
             or clock.estimate(now_ns).state != clock.published_state
         )
         return [self._publish(message.clock_id, clock, now_ns)] if due else ()
+
+    def _extra_wander_ppb_per_s(self, now_ns: int) -> float:
+        return self._parameters.holdover.ppb_per_celsius * self._temperature.rate(now_ns)
 
     def _edge(self, message: ExternalTrigger) -> None:
         """Measure the least latency of the clock of the camera whose line carries the pulse."""
@@ -148,6 +166,7 @@ class ClockSyncCore(Core):
             return () if self._ptp is None else self._ptp.tick(now_ns)
         outputs = []
         for name, clock in self._clocks.items():
+            clock.estimator.extra_wander_ppb_per_s = self._extra_wander_ppb_per_s(now_ns)
             if not clock.heard:
                 outputs.append(self._publish(name, clock, now_ns))
             clock.heard = False
@@ -181,6 +200,7 @@ class ClockSyncCore(Core):
         """Apply new limits to every clock."""
         if isinstance(parameters, ClockSyncParameters):
             self._parameters = parameters
+            self._temperature.window_s = parameters.window_s
             for clock in self._clocks.values():
                 clock.estimator.settings = parameters.settings()
             if self._ptp is not None:
@@ -216,6 +236,7 @@ class ClockSyncCore(Core):
             "silence_s": estimate.silence_ns / _S,
             "sequence_gaps": clock.sequence_gaps,
             "latency_us": estimate.latency_ns / 1e3,
+            "extra_wander_ppb_per_s": clock.estimator.extra_wander_ppb_per_s,
             "edges_taken": clock.estimator.edges.taken,
             "edges_refused": clock.estimator.edges.refused,
             **asdict(clock.estimator.counters),

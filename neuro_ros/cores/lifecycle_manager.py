@@ -11,77 +11,18 @@ This module refuses to know about rclpy, services and processes; its driver carr
 
 from __future__ import annotations
 
-import enum
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from neuro_ros.cores.core import Health, HealthLevel
+from neuro_ros.cores.lifecycle_states import GOALS, REACHED, SHUTDOWNS, TOLD, UP, Command, NodeState, Transition
 from neuro_ros.cores.parameters.lifecycle_manager import LifecycleManagerParameters
 
 __all__ = ["Command", "LifecycleManagerCore", "LogLine", "NodeState", "Request", "Transition"]
 
 _NS_PER_S = 1_000_000_000
 _RETRY_MAX_S = 60.0
-
-
-class NodeState(enum.IntEnum):
-    """Primary states with the numbers of ``lifecycle_msgs/State``; higher is further up, FINALIZED aside."""
-
-    UNKNOWN = 0
-    UNCONFIGURED = 1
-    INACTIVE = 2
-    ACTIVE = 3
-    FINALIZED = 4
-
-
-class Transition(enum.IntEnum):
-    """Transitions with the numbers of ``lifecycle_msgs/Transition``; QUERY asks for the state instead."""
-
-    QUERY = 0
-    CONFIGURE = 1
-    CLEANUP = 2
-    ACTIVATE = 3
-    DEACTIVATE = 4
-    UNCONFIGURED_SHUTDOWN = 5
-    INACTIVE_SHUTDOWN = 6
-    ACTIVE_SHUTDOWN = 7
-
-
-class Command(enum.IntEnum):
-    """Commands with the numbers of ``neuro_ros/srv/ManageGraph``."""
-
-    STARTUP = 0
-    PAUSE = 1
-    RESUME = 2
-    RESET = 3
-    SHUTDOWN = 4
-
-
-#: States that a node may tell; others are on the way between two of them.
-_TOLD = frozenset(NodeState) - {NodeState.UNKNOWN}
-_GOALS = {
-    Transition.CONFIGURE: NodeState.INACTIVE,
-    Transition.CLEANUP: NodeState.UNCONFIGURED,
-    Transition.ACTIVATE: NodeState.ACTIVE,
-    Transition.DEACTIVATE: NodeState.INACTIVE,
-    Transition.UNCONFIGURED_SHUTDOWN: NodeState.FINALIZED,
-    Transition.INACTIVE_SHUTDOWN: NodeState.FINALIZED,
-    Transition.ACTIVE_SHUTDOWN: NodeState.FINALIZED,
-}
-_SHUTDOWNS = {
-    NodeState.UNCONFIGURED: Transition.UNCONFIGURED_SHUTDOWN,
-    NodeState.INACTIVE: Transition.INACTIVE_SHUTDOWN,
-    NodeState.ACTIVE: Transition.ACTIVE_SHUTDOWN,
-}
-#: States that satisfy a command.
-_REACHED = {
-    Command.STARTUP: {NodeState.ACTIVE},
-    Command.RESUME: {NodeState.ACTIVE},
-    Command.PAUSE: {NodeState.UNCONFIGURED, NodeState.INACTIVE},
-    Command.RESET: {NodeState.UNCONFIGURED},
-    Command.SHUTDOWN: {NodeState.FINALIZED},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +113,25 @@ class LifecycleManagerCore:
             node.hold, node.error, node.failures, node.retry_at_ns = False, "", 0, 0
         self._say(HealthLevel.OK, f"command {command.name.lower()}")
 
+    def understand(self, command: Command) -> tuple[Command | None, str]:
+        """Return what a command comes to now, None = nothing is to be done, and why not where it is refused.
+
+        Standby is asked for and ended by a node, not by a person: it must not undo what a person has asked for.
+        """
+        if command is Command.WAKE:
+            return (Command.RESUME if self.command is Command.STANDBY else None), ""
+        if command is Command.STANDBY and self.command not in UP:
+            wanted = "nothing" if self.command is None else self.command.name.lower()
+            return None, f"no standby: {wanted} was asked for, the graph is not up"
+        return command, ""
+
     def heartbeat(self, name: str, state_id: int, now_ns: int) -> None:
         """Take a node's own word that it lives, and its state (ignored while a transition of ours is under way)."""
         node = self._nodes[name]
         node.heard_ns = now_ns
         node.silent_queries = 0
         changing = node.pending is not None and node.pending.transition is not Transition.QUERY
-        if changing or node.doubted is not None or state_id not in _TOLD:
+        if changing or node.doubted is not None or state_id not in TOLD:
             return
         self._observe(node, NodeState(state_id), now_ns)
 
@@ -225,13 +178,13 @@ class LifecycleManagerCore:
         node.heard_ns, node.silent_queries = now_ns, 0
         if transition is Transition.QUERY:
             node.next_query_ns = now_ns + self._ns(self._parameters.poll_period_s)
-            if state_id is not None and state_id in _TOLD:
+            if state_id is not None and state_id in TOLD:
                 self._settle(node, NodeState(state_id), now_ns)
             return
         node.counts["transitions"] += 1
         if success:
             node.doubted, node.error, node.failures = None, "", 0
-            node.state = _GOALS[transition]
+            node.state = GOALS[transition]
             self._say(HealthLevel.OK, f"{node.name} is {node.state.name.lower()}")
         else:
             # The state tells more than the refusal: an earlier, timed-out request may have done the work.
@@ -264,11 +217,11 @@ class LifecycleManagerCore:
             return True, []
         troubles: dict[str, str] = {}
         for node in self._nodes.values():
-            if node.state in _REACHED[self.command] and not node.cycle:
+            if self._reached(node):
                 continue
             trouble = self._trouble(node, now_ns)
             blockers = [name for name in self._blockers(node) if name in troubles]
-            if not trouble and blockers and self.command in (Command.STARTUP, Command.RESUME):
+            if not trouble and blockers and self._goes_up(node):
                 trouble = f"waits for {', '.join(blockers)}"
             if not trouble:
                 return False, []
@@ -280,7 +233,7 @@ class LifecycleManagerCore:
         statuses = []
         worst = HealthLevel.OK
         for node in self._nodes.values():
-            reached = self.command is None or (node.state in _REACHED[self.command] and not node.cycle)
+            reached = self._reached(node)
             trouble = self._trouble(node, now_ns)
             waiting = [name for name in node.depends_on if self._nodes[name].state is not NodeState.ACTIVE]
             level, text = HealthLevel.OK, node.state.name.lower()
@@ -305,9 +258,17 @@ class LifecycleManagerCore:
             return None
         if now_ns < node.retry_at_ns:
             return None
-        if self.command in (Command.STARTUP, Command.RESUME):
-            return self._next_up(node)
-        return self._next_down(node)
+        return self._next_up(node) if self._goes_up(node) else self._next_down(node)
+
+    def _goes_up(self, node: _Node) -> bool:
+        kept = self.command is Command.STANDBY and node.name in self._parameters.standby_keeps
+        return kept or self.command in (Command.STARTUP, Command.RESUME)
+
+    def _reached(self, node: _Node) -> bool:
+        if self.command is None:
+            return True
+        wanted = {NodeState.ACTIVE} if self._goes_up(node) else REACHED[self.command]
+        return node.state in wanted and not node.cycle
 
     def _must_ask(self, node: _Node, now_ns: int) -> bool:
         if node.doubted is not None:
@@ -340,7 +301,7 @@ class LifecycleManagerCore:
         node.cycle = False
         if self.command is Command.SHUTDOWN:
             free = not self._above(node, NodeState.UNCONFIGURED)
-            return _SHUTDOWNS[node.state] if free else None
+            return SHUTDOWNS[node.state] if free else None
         if node.state is NodeState.ACTIVE:
             return None if self._above(node, NodeState.ACTIVE) else Transition.DEACTIVATE
         if self.command is Command.RESET and node.state is NodeState.INACTIVE:
@@ -369,7 +330,7 @@ class LifecycleManagerCore:
         if doubted is None:
             self._observe(node, state, now_ns)
             return
-        if state is _GOALS[doubted]:
+        if state is GOALS[doubted]:
             node.error, node.failures = "", 0
             self._say(HealthLevel.OK, f"{node.name} is {state.name.lower()} after all")
         else:
@@ -456,7 +417,7 @@ class LifecycleManagerCore:
             return "is finalized; only a new process can come up"
         if node.state is NodeState.UNKNOWN:
             since_ns = max(node.absent_since_ns, self._commanded_ns)
-            up = self.command in (Command.STARTUP, Command.RESUME)
+            up = self._goes_up(node)
             # On the way down nobody waits for a process to appear, only for discovery to have had its chance.
             patience_s = self._parameters.missing_timeout_s if up else min(self._parameters.missing_timeout_s, 1.0)
             if now_ns - since_ns >= self._ns(patience_s):

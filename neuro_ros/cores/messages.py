@@ -198,7 +198,10 @@ class ThermalCompensation:
     source: str = ""
     state: int = 0
     silicon_profile: str = ""
+    model_id: str = ""
+    compensated_celsius: float = math.nan
     compensation_id: int = 0
+    compensation_id_applied: int = 0
     throttle_level: int = 0
     layer: Sequence[str] = ()
     tau_syn_requested_s: Sequence[float] = ()

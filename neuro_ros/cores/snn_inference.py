@@ -22,13 +22,14 @@ from neuro_ros.cores.chip_estimate import ChipEstimate
 from neuro_ros.cores.continuity import Position, Verdict, judge
 from neuro_ros.cores.core import Clocks, Core, Health, HealthLevel, Output
 from neuro_ros.cores.files import model_path
-from neuro_ros.cores.messages import Gesture, Header, SnnTelemetry, SpikeTensor, ThermalCompensation
+from neuro_ros.cores.messages import Gesture, Header, SnnTelemetry, SpikeTensor, Temperature, ThermalCompensation
 from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
 from neuro_ros.cores.snn_statistics import Period, WindowCounters, percentile
 from neuro_ros.cores.stream_network import Stream, StreamNetwork
 from neuro_ros.events.tensor import TensorError, active_indices, decode_tensor
-from neuro_ros.snn import EngineError, NetworkState, WindowResult, load_model
+from neuro_ros.snn import Engine, EngineError, NetworkState, WindowResult, load_model
 from neuro_ros.snn.decision import decide
+from neuro_ros.thermal import Die, DriftingEngine, create_silicon
 
 __all__ = ["SnnInferenceCore"]
 
@@ -36,6 +37,8 @@ _LOG = logging.getLogger(__name__)
 _NS_PER_S = 1_000_000_000
 _TELEMETRY_PERIOD_NS = _NS_PER_S
 _MAX_REFUSALS_LOGGED = 20
+#: What an emulated chip is not made any warmer or colder than: a reading may be anything [degree Celsius].
+_HOTTEST_CELSIUS = 150.0
 _NO_CELLS = np.zeros(0, np.uint32)
 
 
@@ -76,7 +79,12 @@ class SnnInferenceCore(Core):
         self._parameters = parameters
         self._clocks = clocks or Clocks()
         self._chip = ChipEstimate(self.model, parameters.chip, parameters.power_budget_w) if parameters.chip else None
-        self._network = StreamNetwork(self.model, parameters.backend, parameters.max_streams)
+        self._die: Die | None = None
+        if parameters.emulated_silicon.profile != "digital":
+            # Whoever reads the temperature reads that of the emulated chip, too.
+            self._die = Die(create_silicon(parameters.emulated_silicon.profile, parameters.emulated_options()))
+            self.inputs = {**type(self).inputs, "temperature": Temperature}  # type: ignore[misc]
+        self._network = StreamNetwork(self.model, parameters.backend, parameters.max_streams, self._around)
         self._cells = self.model.bins * self.model.cells
         self._neurons = tuple(math.prod(shape) for shape in self.model.network.shapes)
         self._layer_names = [layer.name for layer in self.model.network.layers]
@@ -86,6 +94,9 @@ class SnnInferenceCore(Core):
         self._save_error = ""
         self._warm_up()
         self._start_counting()
+
+    def _around(self, engine: Engine) -> Engine:
+        return engine if self._die is None else DriftingEngine(engine, self._die)
 
     def _warm_up(self) -> None:
         """Compile now what the first window would otherwise wait for."""
@@ -126,6 +137,8 @@ class SnnInferenceCore(Core):
             return self._window(message, now_ns)
         if topic == "thermal/compensation" and isinstance(message, ThermalCompensation):
             self._network.registers.take(message, self._network.engine)
+        if self._die is not None and isinstance(message, Temperature) and abs(message.temperature) < _HOTTEST_CELSIUS:
+            self._die.celsius = message.temperature
         return ()
 
     def tick(self, timer: str, now_ns: int) -> Sequence[Output]:
@@ -399,6 +412,7 @@ class SnnInferenceCore(Core):
         values = {
             "model_id": self.model.model_id,
             "backend": self._parameters.backend,
+            "emulated_silicon": self._parameters.emulated_silicon.profile,
             "restarts": self._network.restarts,
             **self._figures,
         }

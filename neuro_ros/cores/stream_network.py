@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,8 @@ class StreamNetwork:
         Where.
     max_streams : int
         So many states are kept; the stream that was silent longest makes room.
+    around : Callable[[Engine], Engine], optional
+        Put around every engine that is made, such as a chip that drifts.
 
     Attributes
     ----------
@@ -66,7 +69,9 @@ class StreamNetwork:
         When the back end is missing, cannot represent the model exactly, or does not start.
     """
 
-    def __init__(self, model: Model, backend: str, max_streams: int) -> None:
+    def __init__(
+        self, model: Model, backend: str, max_streams: int, around: Callable[[Engine], Engine] | None = None
+    ) -> None:
         self.model = model
         self.streams: OrderedDict[str, Stream] = OrderedDict()
         self.registers = RegisterCompensation()
@@ -74,7 +79,8 @@ class StreamNetwork:
         self.error = ""
         self._backend = backend
         self._max_streams = max_streams
-        self._engine: Engine | None = create_engine(model, backend)
+        self._around = around
+        self._engine: Engine | None = self._make()
         self._current: str | None = None
         self._checkpoint: NetworkState | None = None
         self._retry_ns = 0
@@ -82,6 +88,10 @@ class StreamNetwork:
         self._engine.run_window(np.zeros(0, np.uint32), model.bins)
         self._engine.reset()
         self._engine.clear_neuron_spikes()
+
+    def _make(self) -> Engine:
+        engine = create_engine(self.model, self._backend)
+        return engine if self._around is None else self._around(engine)
 
     @property
     def engine(self) -> Engine | None:
@@ -163,7 +173,7 @@ class StreamNetwork:
             return False
         self._retry_ns = now_ns + _RETRY_NS
         try:
-            self._engine = create_engine(self.model, self._backend)
+            self._engine = self._make()
         except EngineError as error:
             self.error = str(error)
             return False

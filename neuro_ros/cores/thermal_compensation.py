@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logic of thermal_compensation: temperature readings in, state and register values out.
+"""Logic of thermal_compensation: temperature readings in; state, register values and throttle level out.
 
-Live, a timer reads the sensor that the parameters choose, and every reading goes out on ``temperature``, believed or
+Live, a timer reads the sensors that the parameters choose, and every reading goes out on ``temperature``, believed or
 not. With ``sensor: topic`` somebody else publishes ``temperature`` and this core only listens; that is also how a
 replay drives it: build it with ``replace(parameters, {"sensor": "topic"})`` and give it the recorded readings. Both
-ways then take the same path through plausibility, age and silicon.
+ways then take the same path through plausibility, choice, age and silicon.
 
-The arithmetic is `neuro_ros.thermal`'s.
+A ``thermal/compensation`` goes out with every reading of the source that counts, and when the state changes without
+one. The arithmetic is `neuro_ros.thermal`'s; registers are `neuro_ros.cores.chip_compensation`'s.
 """
 
 from __future__ import annotations
@@ -17,32 +18,36 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
 
+from neuro_ros.cores.chip_compensation import ChipCompensation
 from neuro_ros.cores.core import Clocks, Core, Health, HealthLevel, Output
-from neuro_ros.cores.messages import Header, Temperature, ThermalCompensation
+from neuro_ros.cores.messages import Header, SnnTelemetry, Temperature, ThermalCompensation
 from neuro_ros.cores.parameters.thermal_compensation import ThermalCompensationParameters
 from neuro_ros.thermal import (
-    PlausibilityGate,
-    RegisterSet,
+    Readings,
     SensorError,
+    SensorNotReadyError,
     SensorOptions,
     TemperatureSensor,
     ThermalError,
     ThermalState,
     ThermalWatch,
-    create_silicon,
-    open_sensor,
+    Throttle,
+    open_sensors,
 )
 
 __all__ = ["ThermalCompensationCore"]
 
 _S = 1_000_000_000
 _TOPIC = "temperature"
+_TELEMETRY = "snn/telemetry"
 _OUTPUT = "thermal/compensation"
 _TIMER = "read"
+_ARM = "live"  # of the network whose word counts; the shadow runs on the same silicon
+_LOAD = ("everything runs", "shadow model off", "standby")
 
 
 class ThermalCompensationCore(Core):
-    """Watches the temperature and says which registers cancel its effect.
+    """Watches the temperature, says which registers cancel its effect, and how much load it allows.
 
     Parameters
     ----------
@@ -54,10 +59,13 @@ class ThermalCompensationCore(Core):
     Raises
     ------
     ThermalError
-        The sensor that the parameters ask for is not there; the text names what was looked for.
+        The sensor that the parameters ask for is not there, or the silicon is not usable; the text names what was
+        looked for.
+    ModelError
+        On drifting silicon: the model file is missing or not usable.
     """
 
-    inputs: ClassVar[Mapping[str, type]] = {_TOPIC: Temperature}
+    inputs: ClassVar[Mapping[str, type]] = {_TOPIC: Temperature, _TELEMETRY: SnnTelemetry}
     outputs: ClassVar[Mapping[str, type]] = {_TOPIC: Temperature, _OUTPUT: ThermalCompensation}
     _LEVELS: ClassVar[Mapping[ThermalState, HealthLevel]] = {
         ThermalState.NOMINAL: HealthLevel.OK,
@@ -68,43 +76,51 @@ class ThermalCompensationCore(Core):
 
     def __init__(self, parameters: ThermalCompensationParameters, clocks: Clocks | None = None) -> None:
         self._parameters = parameters
-        self._silicon = create_silicon(parameters.silicon_profile)
+        self._chip = ChipCompensation(parameters)
         self._fell_back = ""
-        self._sensor = self._open()
-        self._source = self._sensor.source if self._sensor else "topic"
-        # A node never listens to what it says itself: `temperature` is an output or an input, never both.
-        if self._sensor is None:
+        self._sensors = self._open()
+        self._source = self._sensors[0].source if self._sensors else "topic"
+        # A node never listens to what it says itself: `temperature` is an output or an input, never both. What the
+        # network says matters only where its registers are changed.
+        self.inputs = {} if self._sensors else {_TOPIC: Temperature}  # type: ignore[misc]
+        if self._chip.drifts:
+            self.inputs = {**self.inputs, _TELEMETRY: SnnTelemetry}  # type: ignore[misc]
+        if not self._sensors:
             self.outputs = {_OUTPUT: ThermalCompensation}  # type: ignore[misc]
-        else:
-            self.inputs = {}  # type: ignore[misc]
-        self._gate = PlausibilityGate(**asdict(parameters.plausibility))
+        self._readings = Readings(asdict(parameters.plausibility), parameters.sensor_choice, self._silent_after_s())
         self._watch = ThermalWatch(**self._watch_limits())
-        self._registers = RegisterSet()
-        self._compensation_id = 0
+        self._throttle = Throttle(**self._throttle_limits())
         self._raw = math.nan
         self._read_errors = 0
+        self._not_ready = 0
+        self._not_meant = 0
         self._last_error = ""
         self._published_state: ThermalState | None = None
         self._active = False
 
-    def _open(self) -> TemperatureSensor | None:
+    def _open(self) -> list[TemperatureSensor]:
         parameters = self._parameters
         if parameters.sensor == "topic":
-            return None
+            return []
         options = SensorOptions(
             name=parameters.sensor_name,
             sysfs_root=Path(parameters.sysfs_root),
             minimum_celsius=parameters.plausibility.minimum_celsius,
             maximum_celsius=parameters.plausibility.maximum_celsius,
             simulated=asdict(parameters.simulated),
+            i2c=asdict(parameters.i2c),
         )
         try:
-            return open_sensor(parameters.sensor, options)
+            return open_sensors(parameters.sensor, options, choice=parameters.sensor_choice)
         except ThermalError as error:
             if parameters.sensor != "auto" or parameters.sensor_fallback != "simulated":
                 raise
             self._fell_back = str(error).split(";")[0]
-            return open_sensor("simulated", SensorOptions(simulated=options.simulated))
+            return open_sensors("simulated", SensorOptions(simulated=options.simulated))
+
+    def _silent_after_s(self) -> float:
+        """Return when another sensor takes over [s]: before the temperature is stale, and not between two readings."""
+        return max(self._parameters.watch.stale_after_s / 2.0, 2.0 * self._parameters.read_period_s)
 
     def _watch_limits(self) -> dict[str, float]:
         watch = self._parameters.watch
@@ -112,6 +128,14 @@ class ThermalCompensationCore(Core):
             "stale_after_s": watch.stale_after_s,
             "failsafe_after_s": watch.failsafe_after_s,
             "filter_tau_s": watch.filter_tau_s,
+        }
+
+    def _throttle_limits(self) -> dict[str, float]:
+        throttle = self._parameters.throttle
+        return {
+            "level1_celsius": throttle.level1_celsius,
+            "level2_celsius": throttle.level2_celsius,
+            "hysteresis_celsius": throttle.hysteresis_celsius,
         }
 
     def timers(self) -> Mapping[str, int]:
@@ -122,51 +146,78 @@ class ThermalCompensationCore(Core):
         """Begin to wait for readings and say what is known."""
         self._active = True
         self._watch.start(now_ns)
+        self._chip.activate(now_ns)
         return [self._compensation(now_ns)]
 
     def deactivate(self, now_ns: int) -> Sequence[Output]:
-        """Fall silent, keep the temperature."""
+        """Fall silent and release the sensors, keep the temperature."""
         self._active = False
+        self._chip.save(now_ns, at_once=True)
+        for sensor in self._sensors:
+            sensor.close()
         return ()
 
+    def close(self) -> None:
+        """Release the sensors; safe twice."""
+        for sensor in self._sensors:
+            sensor.close()
+
     def receive(self, topic: str, message: object, now_ns: int) -> Sequence[Output]:
-        """Take a reading that somebody else published."""
-        if self._sensor is not None or not isinstance(message, Temperature):
+        """Take a reading that somebody else published, or the network's word for what it runs with."""
+        if isinstance(message, SnnTelemetry):
+            if message.arm == _ARM:
+                self._chip.hear(message.compensation_id_applied, message.model_id, now_ns)
             return ()
-        self._source = message.header.frame_id or "topic"
-        self._take(message.temperature, now_ns)
-        return [self._compensation(now_ns)]
+        if self._sensors or not isinstance(message, Temperature):
+            return ()
+        source = message.header.frame_id or "topic"
+        if self._parameters.sensor_name.lower() not in source.lower():
+            self._not_meant += 1
+            return ()
+        return self._take(source, message.temperature, now_ns)
 
     def tick(self, timer: str, now_ns: int) -> Sequence[Output]:
-        """Read the sensor; without a reading speak up only when the state has changed."""
+        """Read the sensors; without a reading speak up only when state or registers have changed."""
         outputs: list[Output] = []
-        if self._sensor is not None:
-            try:
-                celsius = self._sensor.read(now_ns)
-            except SensorError as error:
-                self._read_errors += 1
-                self._last_error = str(error)
-            else:
-                self._take(celsius, now_ns)
-                reading = Temperature(Header(stamp=now_ns, frame_id=self._source), celsius)
-                outputs.append(Output(_TOPIC, reading))
-        if outputs or self._state(now_ns) != self._published_state:
+        for sensor in self._sensors:
+            celsius = self._read(sensor, now_ns)
+            if celsius is not None:
+                reading = Temperature(Header(stamp=now_ns, frame_id=sensor.source), celsius)
+                outputs += [Output(_TOPIC, reading), *self._take(sensor.source, celsius, now_ns)]
+        state = self._state(now_ns)
+        relaxed = (
+            state is ThermalState.FAILSAFE
+            and self._parameters.watch.failsafe_policy == "nominal"
+            and self._chip.relax(self._watch.celsius, now_ns)
+        )
+        if relaxed or self._state(now_ns) != self._published_state:
             outputs.append(self._compensation(now_ns))
         return outputs
 
-    def _take(self, celsius: float, now_ns: int) -> None:
-        self._raw = celsius
-        if not self._gate.accept(celsius, now_ns):
-            return
-        self._watch.update(celsius, now_ns)
-        registers = self._silicon.registers(self._watch.celsius)
-        if registers != self._registers:
-            self._registers = registers
-            self._compensation_id += 1
+    def _read(self, sensor: TemperatureSensor, now_ns: int) -> float | None:
+        try:
+            return sensor.read(now_ns)
+        except SensorNotReadyError:
+            self._not_ready += 1
+        except SensorError as error:
+            self._read_errors += 1
+            self._last_error = str(error)
+        return None
+
+    def _take(self, source: str, celsius: float, now_ns: int) -> list[Output]:
+        verdict = self._readings.take(source, celsius, now_ns)
+        if not verdict.counts:
+            return []
+        self._source, self._raw = source, celsius
+        if verdict.believed:
+            self._watch.update(celsius, now_ns)
+            self._chip.update(self._watch.celsius, now_ns)
+            self._throttle.update(self._watch.celsius)
+        return [self._compensation(now_ns)]
 
     def _state(self, now_ns: int) -> ThermalState:
         state = self._watch.state(now_ns)
-        return ThermalState.COMPENSATING if state is ThermalState.NOMINAL and self._registers.layer else state
+        return ThermalState.COMPENSATING if state is ThermalState.NOMINAL and self._chip.compensating else state
 
     def _compensation(self, now_ns: int) -> Output:
         state = self._published_state = self._state(now_ns)
@@ -177,10 +228,13 @@ class ThermalCompensationCore(Core):
                 temperature_celsius=self._watch.celsius,
                 source=self._source,
                 state=int(state),
-                silicon_profile=self._silicon.name,
-                compensation_id=self._compensation_id,
-                throttle_level=0,
-                **asdict(self._registers),
+                silicon_profile=self._chip.silicon.name,
+                model_id=self._chip.model_id,
+                compensated_celsius=self._chip.centre_celsius,
+                compensation_id=self._chip.id,
+                compensation_id_applied=self._chip.applied_id,
+                throttle_level=self._throttle.level,
+                **asdict(self._chip.registers),
             ),
         )
 
@@ -188,23 +242,35 @@ class ThermalCompensationCore(Core):
         """Apply new limits."""
         if isinstance(parameters, ThermalCompensationParameters):
             self._parameters = parameters
-            self._gate.limits(**asdict(parameters.plausibility))
+            self._readings.limits(asdict(parameters.plausibility), self._silent_after_s())
             self._watch.limits(**self._watch_limits())
+            self._throttle.limits(**self._throttle_limits())
+            self._chip.reconfigure(parameters)
+
+    # -- health --------------------------------------------------------------------------------------------------
 
     def diagnose(self, now_ns: int) -> Sequence[Health]:
-        """Judge sensor and temperature."""
+        """Judge sensor and temperature, what is done about the chip, and about the load."""
         values: dict[str, object] = {
             "source": self._source,
             "temperature_celsius": self._watch.celsius,
             "raw_celsius": self._raw,
-            "silicon_profile": self._silicon.name,
-            "compensation_id": self._compensation_id,
             "read_errors": self._read_errors,
+            "not_ready": self._not_ready,
             "last_error": self._last_error,
-            **asdict(self._gate.counters),
+            **asdict(self._readings.counters),
+            "other_sources": self._not_meant + self._readings.refused_sources,
+            **{f"celsius {name}": celsius for name, celsius in self._readings.believed().items()},
         }
         if not self._active:
             return [Health(_TOPIC, HealthLevel.OK, "inactive", values)]
+        return [
+            self._temperature_health(values, now_ns),
+            self._chip.health(self._watch.celsius, now_ns),
+            self._throttle_health(),
+        ]
+
+    def _temperature_health(self, values: dict[str, object], now_ns: int) -> Health:
         state = self._state(now_ns)
         age_s = self._watch.age_ns(now_ns) / _S
         celsius = self._watch.celsius
@@ -224,4 +290,12 @@ class ThermalCompensationCore(Core):
         if self._fell_back:
             level = max(level, HealthLevel.WARN)
             text += f" (not measured: {self._fell_back})"
-        return [Health(_TOPIC, level, text, values)]
+        return Health(_TOPIC, level, text, values)
+
+    def _throttle_health(self) -> Health:
+        level = self._throttle.level
+        values = {"throttle_level": level, "changes": self._throttle.changes, **self._throttle_limits()}
+        text = f"level {level}: {_LOAD[level]}"
+        if level:
+            text += f", until below {self._throttle.leaves_below_celsius:g} degree Celsius"
+        return Health("throttle", HealthLevel(level), text, values)

@@ -179,14 +179,18 @@ class LifecycleManagerNode(Node):
         try:
             command = Command(request.command)
         except ValueError:
-            self._answer(answer, False, f"command {request.command} is not known; 0 STARTUP .. 4 SHUTDOWN")
+            self._answer(answer, False, f"command {request.command} is not known; 0 STARTUP .. 6 WAKE")
             return
         if self._deadline_ns is not None:
             self._answer(answer, False, "the manager is about to end")
             return
+        understood, refusal = self._core.understand(command)
+        if understood is None:
+            self._answer(answer, not refusal, refusal)
+            return
         self._finish_waiting(False, f"superseded by {command.name.lower()}")
         self._waiting = answer
-        self._core.give_command(command, self._now_ns())
+        self._core.give_command(understood, self._now_ns())
 
     @staticmethod
     def _answer(answer: Answer, success: bool, message: str) -> None:

@@ -155,9 +155,11 @@ class FixedEngine:
         for name, value in values.items():
             self._rows[index, _kernel.FIELDS.index(name)] = value
 
-    def _apply_registers(self) -> None:
-        """Write the registers in force into the description; blocks with a bias never sleep."""
+    def _apply_registers(self, only: int | None = None) -> None:
+        """Write the registers in force, of all layers or one, into the description; blocks with a bias never sleep."""
         for index, (layer, shape) in enumerate(zip(self.model.network.layers, self.model.network.shapes, strict=True)):
+            if only not in (None, index):
+                continue
             neuron = replace(layer.neuron, **self._registers[index])
             for name, value in (
                 ("u_factor", 4096 - (neuron.du + 1)),
@@ -293,7 +295,7 @@ class FixedEngine:
         changed = check_registers(self._registers[index], registers)
         replace(self.model.network.layers[index].neuron, **changed)
         self._registers[index] = changed
-        self._apply_registers()
+        self._apply_registers(index)
 
     def neuron_spikes(self) -> list[NDArray[np.int64]]:
         """Return per layer the spikes of each neuron, (c, h, w)."""

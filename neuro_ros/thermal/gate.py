@@ -2,9 +2,12 @@
 """Decides whether a temperature reading can be true.
 
 A reading passes when it is in range and no further from the last believed one than silicon can heat or cool in the time
-between. What is in range but too far away may be the start of a new truth: it is believed when a number of readings in
-a row agree with each other. The first readings ever must agree in the same way, which is what keeps the 0 degree before
-a first conversion and the 85 degree of a power-on reset out. One glitch therefore changes nothing.
+between, of which five seconds count at most: a sensor that is back after a minute does not vouch for anything. What is
+in range but too far away may be the start of a new truth: it is believed when a number of readings in a row agree with
+each other. The first readings ever must agree in the same way. One glitch therefore changes nothing.
+
+Chips that have not measured yet say exactly 0 or exactly 85 degrees, again and again: such values are believed at once
+where they are reached by heating or cooling, but a jump to them, or a start with them, needs ten times the readings.
 """
 
 from __future__ import annotations
@@ -14,6 +17,13 @@ from dataclasses import dataclass
 __all__ = ["GateCounters", "PlausibilityGate"]
 
 _S = 1_000_000_000
+#: What registers hold before the first conversion: TMP102 and most others 0, DS18B20 and its kin 85 [degree Celsius].
+#: Theirs on a bus without answer, -128 and -127, are out of any range.
+_POWER_ON_CELSIUS = (0.0, 85.0)
+#: A power-on value that stays for so many times the readings that others need is a temperature after all.
+_POWER_ON_PATIENCE = 10
+#: For so long what is believed vouches for what comes [s]: for anything, and for a power-on value.
+_VOUCHES_S, _VOUCHES_FOR_POWER_ON_S = 5.0, 1.0
 
 
 @dataclass(slots=True)
@@ -37,7 +47,8 @@ class PlausibilityGate:
     noise_celsius : float
         Difference that is always allowed: resolution and noise of the sensor [degree Celsius].
     confirmations : int
-        Readings in a row that must agree before a new truth is believed, at least 1.
+        Readings in a row that must agree before a new truth is believed, at least 1; ten times as many of a value
+        that chips hold before they have measured.
 
     Attributes
     ----------
@@ -75,7 +86,9 @@ class PlausibilityGate:
     def _agrees(self, reading: tuple[int, float], other: tuple[int, float] | None) -> bool:
         if other is None:
             return False
-        elapsed_s = max(0, reading[0] - other[0]) / _S  # a clock that stepped back allows the noise alone
+        longest_s = _VOUCHES_FOR_POWER_ON_S if reading[1] in _POWER_ON_CELSIUS else _VOUCHES_S
+        # A clock that stepped back allows the noise alone.
+        elapsed_s = min(max(0, reading[0] - other[0]) / _S, longest_s)
         return abs(reading[1] - other[1]) <= self._noise + self._rate * elapsed_s
 
     def accept(self, celsius: float, now_ns: int) -> bool:
@@ -90,7 +103,7 @@ class PlausibilityGate:
         else:
             self._run = self._run + 1 if self._agrees(reading, self._candidate) else 1
             self._candidate = reading
-            if self._run < self._confirmations:
+            if self._run < self._confirmations * (_POWER_ON_PATIENCE if celsius in _POWER_ON_CELSIUS else 1):
                 self.counters.implausible += 1
                 return False
             self._candidate, self._run = None, 0

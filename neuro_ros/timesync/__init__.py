@@ -13,6 +13,7 @@ from neuro_ros.timesync.servo import LinearRegressionServo, MedianDelay, PiServo
 from neuro_ros.timesync.settings import OneWaySettings, TimesyncError
 from neuro_ros.timesync.slewed import SlewedClock, SlewSettings
 from neuro_ros.timesync.states import ClockState
+from neuro_ros.timesync.temperature import TemperatureHint
 from neuro_ros.timesync.two_way import TwoWayCounters, TwoWayEstimate, TwoWayEstimator
 from neuro_ros.timesync.two_way_settings import TwoWaySettings
 
@@ -40,6 +41,7 @@ __all__ = [
     "ServoState",
     "SlewSettings",
     "SlewedClock",
+    "TemperatureHint",
     "TimesyncError",
     "TwoWayCounters",
     "TwoWayEstimate",

@@ -127,12 +127,15 @@ class OneWayClock:
         What became of the samples.
     edges : LatencyEdges
         What became of the edges; a latency outlives restarts, because a clock that steps leaves the way as it was.
+    extra_wander_ppb_per_s : float
+        How much faster than the settings say the skew may change now, e.g. because the temperature moves [ppb/s].
     """
 
     def __init__(self, settings: OneWaySettings | None = None) -> None:
         self.settings = settings or OneWaySettings()
         self.counters = OneWayCounters()
         self.edges = LatencyEdges()
+        self.extra_wander_ppb_per_s = 0.0
         self._stopped_at_ns: int | None = None
         self._restart(())
 
@@ -345,7 +348,8 @@ class OneWayClock:
         # Scatter at the end and along the slope come from the same two samples, so they add up in line.
         scatter = fit.sigma + fit.slope_sigma * ahead
         # A skew that changes by w a second bends the truth away from the line by w d^2 / 2.
-        wander = 0.5 * self.settings.wander_ppb_per_s * PPB * ((x - fit.x_mean) / _S) ** 2 * _S
+        wander_ppb_per_s = self.settings.wander_ppb_per_s + self.extra_wander_ppb_per_s
+        wander = 0.5 * wander_ppb_per_s * PPB * ((x - fit.x_mean) / _S) ** 2 * _S
         return math.sqrt((self.settings.sigma_floor_s * _S) ** 2 + scatter**2 + wander**2)
 
     def estimate(self, host_now_ns: int) -> ClockEstimate:

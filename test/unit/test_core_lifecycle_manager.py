@@ -372,3 +372,61 @@ def test_a_process_that_ends_while_the_graph_goes_down_is_no_error(world, comman
     world.core.gone("b", world.now_ns)
     world.step()
     assert [line.level for line in world.log if "its services are gone" in line.text] == [level]
+
+
+# --- standby ----------------------------------------------------------------------------------------------------------
+def standing_by():
+    world = World(*CHAIN, standby_keeps=["x"])
+    world.run()
+    assert world.are(NodeState.ACTIVE)
+    command, refusal = world.core.understand(Command.STANDBY)
+    assert (command, refusal) == (Command.STANDBY, "")
+    world.core.give_command(command, world.now_ns)
+    world.run()
+    return world
+
+
+def test_standby_pauses_all_but_the_nodes_that_know_when_it_ends():
+    world = standing_by()
+    assert world.are(NodeState.ACTIVE, "x")
+    assert world.are(NodeState.INACTIVE, "a", "b", "c")
+    assert world.core.outcome(world.now_ns) == (True, [])
+    assert {health.level for health in world.core.health(world.now_ns)} == {HealthLevel.OK}
+
+
+def test_a_kept_node_that_dies_in_standby_is_brought_back_and_the_rest_stays_down():
+    world = standing_by()
+    world.kill("x")
+    world.core.gone("x", world.now_ns)
+    world.run()
+    world.respawn("x")
+    world.run()
+    assert world.are(NodeState.ACTIVE, "x")
+    assert world.are(NodeState.INACTIVE, "a", "b", "c")
+
+
+def test_wake_ends_standby_and_nothing_else():
+    world = standing_by()
+    command, _ = world.core.understand(Command.WAKE)
+    assert command is Command.RESUME
+    world.core.give_command(command, world.now_ns)
+    world.run()
+    assert world.are(NodeState.ACTIVE)
+    for given in (Command.STARTUP, Command.PAUSE, Command.RESET, Command.SHUTDOWN):
+        world.core.give_command(given, world.now_ns)
+        assert world.core.understand(Command.WAKE) == (None, "")
+
+
+@pytest.mark.parametrize("given", [Command.PAUSE, Command.RESET, Command.SHUTDOWN])
+def test_standby_does_not_undo_what_a_person_has_asked_for(given):
+    world = World(*CHAIN, standby_keeps=["x"])
+    world.run()
+    world.core.give_command(given, world.now_ns)
+    command, refusal = world.core.understand(Command.STANDBY)
+    assert command is None
+    assert f"{given.name.lower()} was asked for" in refusal
+
+
+def test_what_a_kept_node_depends_on_must_be_kept_too():
+    with pytest.raises(ParameterError, match="must be kept as well"):
+        build(LifecycleManagerParameters, {"standby_keeps": ["snn_inference"]})

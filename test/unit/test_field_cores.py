@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cores of clock_sync, thermal_compensation and canary, driven by hand and on the bus; no ROS, no real time."""
+"""The cores of clock_sync and canary, driven by hand and on the bus; no ROS, no real time."""
 
 import math
 
@@ -16,15 +16,10 @@ from neuro_ros.cores.messages import (
     Gesture,
     Header,
     SnnTelemetry,
-    Temperature,
-    ThermalCompensation,
 )
 from neuro_ros.cores.parameters import ParameterError, build, replace
 from neuro_ros.cores.parameters.canary import CanaryParameters
 from neuro_ros.cores.parameters.clock_sync import ClockSyncParameters
-from neuro_ros.cores.parameters.thermal_compensation import ThermalCompensationParameters
-from neuro_ros.cores.thermal_compensation import ThermalCompensationCore
-from neuro_ros.thermal import RegisterSet, ThermalError
 
 S = 1_000_000_000
 NOW = 1_700_000_000 * S
@@ -160,180 +155,6 @@ def test_settings_are_checked_as_a_whole():
         build(ClockSyncParameters, {"capacity": 16})
     with pytest.raises(ParameterError, match="holdover_limit_s"):
         build(ClockSyncParameters, {"holdover.limit_s": 1e-5})
-
-
-# -- thermal_compensation ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def thermometer(tmp_path):
-    folder = tmp_path / "class" / "thermal" / "thermal_zone0"
-    folder.mkdir(parents=True)
-    (folder / "type").write_text("cpu\n")
-    (folder / "temp").write_text("40000\n")
-    return folder / "temp"
-
-
-def thermal_core(root, **values):
-    return ThermalCompensationCore(build(ThermalCompensationParameters, {"sysfs_root": str(root), **values}))
-
-
-def compensations(outputs):
-    return [output.message for output in outputs if isinstance(output.message, ThermalCompensation)]
-
-
-def ticks(core, count, start_s=0.0):
-    return [output for k in range(count) for output in core.tick("read", NOW + round((start_s + k / 2) * S))]
-
-
-def test_readings_and_state_are_published(thermometer, tmp_path):
-    core = thermal_core(tmp_path)
-    (first,) = core.activate(NOW)
-    assert (first.message.state, first.message.source) == (ThermalCompensation.STALE, "thermal_zone/cpu")
-    assert math.isnan(first.message.temperature_celsius)
-    outputs = ticks(core, 10)
-    assert [output.topic for output in outputs[:2]] == ["temperature", "thermal/compensation"]
-    assert outputs[0].message == Temperature(Header(NOW, "thermal_zone/cpu"), 40.0)
-    last = outputs[-1].message
-    assert (last.state, last.temperature_celsius) == (ThermalCompensation.NOMINAL, 40.0)
-    assert worst(core, NOW + 5 * S) == HealthLevel.OK
-
-
-def test_digital_silicon_is_a_no_op_at_any_temperature(thermometer, tmp_path):
-    core = thermal_core(tmp_path, **{"plausibility.max_rate_celsius_per_s": 100.0})
-    core.activate(NOW)
-    seen = []
-    for k, celsius in enumerate(range(-40, 86, 5)):
-        thermometer.write_text(f"{celsius * 1000}\n")
-        seen += compensations(ticks(core, 1, k / 2))
-    assert {m.silicon_profile for m in seen} == {"digital"}
-    assert {m.compensation_id for m in seen} == {0}
-    assert all(not list(getattr(m, name)) for m in seen for name in ("layer", "du", "dv", "clipped", "remaining_error"))
-    assert ThermalCompensation.COMPENSATING not in {m.state for m in seen}
-
-
-def test_hold_stale_failsafe_and_back_without_restart(thermometer, tmp_path):
-    core = thermal_core(tmp_path)
-    core.activate(NOW)
-    ticks(core, 10)
-    thermometer.unlink()
-    outputs = ticks(core, 100, 5.0)
-    # Nothing to read, so only the changes of state are said; the temperature is held.
-    assert [(m.state, m.temperature_celsius) for m in compensations(outputs)] == [
-        (ThermalCompensation.STALE, 40.0),
-        (ThermalCompensation.FAILSAFE, 40.0),
-    ]
-    assert len(outputs) == 2
-    (health,) = core.diagnose(NOW + 55 * S)
-    assert health.level == HealthLevel.ERROR
-    assert health.values["read_errors"] == 100
-    assert "No such file" in health.message
-    assert "\n" not in health.message
-    thermometer.write_text("41000\n")
-    assert compensations(ticks(core, 6, 56.0))[-1].state == ThermalCompensation.NOMINAL
-    assert worst(core, NOW + 59 * S) == HealthLevel.OK
-
-
-def test_a_glitch_is_published_raw_and_changes_nothing(thermometer, tmp_path):
-    core = thermal_core(tmp_path)
-    core.activate(NOW)
-    before = ticks(core, 10)[-1].message
-    thermometer.write_text("85000\n")
-    raw, after = ticks(core, 1, 5.0)
-    assert raw.message.temperature == 85.0
-    assert after.message.temperature_celsius == before.temperature_celsius
-    assert after.message.compensation_id == before.compensation_id
-    assert after.message.state == ThermalCompensation.NOMINAL
-
-
-def test_heat_is_told(thermometer, tmp_path):
-    core = thermal_core(tmp_path, **{"watch.warn_celsius": 39.0})
-    core.activate(NOW)
-    ticks(core, 5)
-    assert worst(core, NOW + 2 * S) == HealthLevel.WARN
-    core.reconfigure(replace(core._parameters, {"watch.warn_celsius": 30.0, "watch.error_celsius": 40.0}))
-    assert worst(core, NOW + 2 * S) == HealthLevel.ERROR
-
-
-def test_no_sensor_is_an_error_unless_the_fallback_is_allowed(tmp_path):
-    with pytest.raises(ThermalError, match="no temperature sensor"):
-        thermal_core(tmp_path)
-    with pytest.raises(ThermalError, match="hwmon"):
-        thermal_core(tmp_path, sensor="hwmon", sensor_fallback="simulated")  # asked for by name: no substitute
-    core = thermal_core(tmp_path, sensor_fallback="simulated")
-    core.activate(NOW)
-    last = compensations(ticks(core, 10))[-1]
-    assert (last.source, last.state) == ("simulated/constant", ThermalCompensation.NOMINAL)
-    assert worst(core, NOW + 5 * S) == HealthLevel.WARN
-    assert "not measured" in texts(core, NOW + 5 * S)["temperature"]
-
-
-def test_simulated_is_labelled_and_no_fault_when_asked_for(tmp_path):
-    core = thermal_core(tmp_path, sensor="simulated", **{"simulated.profile": "ramp", "simulated.end_celsius": 60.0})
-    core.activate(NOW)
-    seen = compensations(ticks(core, 200))
-    assert {m.source for m in seen} == {"simulated/ramp"}
-    assert seen[-1].temperature_celsius == pytest.approx(60.0, abs=0.1)
-    assert worst(core, NOW + 100 * S) == HealthLevel.OK
-
-
-def test_readings_by_topic_take_the_same_path(thermometer, tmp_path):
-    live = thermal_core(tmp_path)
-    replayed = thermal_core(tmp_path, sensor="topic")
-    assert (live.inputs, set(live.outputs)) == ({}, {"temperature", "thermal/compensation"})
-    assert (replayed.inputs, set(replayed.outputs)) == ({"temperature": Temperature}, {"thermal/compensation"})
-    live.activate(NOW)
-    replayed.activate(NOW)
-    for k, millidegrees in enumerate([40000, 40100, 40200, 85000, 40300, 44000, 48000, -999999, 47000]):
-        thermometer.write_text(f"{millidegrees}\n")
-        now_ns = NOW + k * S // 2
-        temperature, wanted = live.tick("read", now_ns)
-        (got,) = replayed.receive("temperature", temperature.message, now_ns)
-        assert got == wanted or math.isnan(wanted.message.temperature_celsius)
-        assert replayed.tick("read", now_ns) == []
-    assert live.receive("temperature", Temperature(), NOW) == ()
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -1e300])
-def test_nonsense_on_the_topic_is_counted(tmp_path, value):
-    core = thermal_core(tmp_path, sensor="topic")
-    core.activate(NOW)
-    for k in range(20):
-        (output,) = core.receive("temperature", Temperature(Header(NOW), value), NOW + k * S)
-        assert math.isnan(output.message.temperature_celsius)
-    assert core.diagnose(NOW + 20 * S)[0].values["out_of_range"] == 20
-
-
-def test_a_drifting_chip_changes_registers_with_an_id(thermometer, tmp_path):
-    class Drifting:
-        name = "drifting"
-
-        def registers(self, celsius):
-            return RegisterSet(layer=("conv",), du=(round(celsius),), dv=(1,))
-
-    core = thermal_core(tmp_path)
-    core._silicon = Drifting()  # the registry has no such chip yet; the path to the message is there
-    core.activate(NOW)
-    seen = compensations(ticks(core, 10))
-    assert seen[-1].state == ThermalCompensation.COMPENSATING
-    assert (list(seen[-1].layer), list(seen[-1].du), seen[-1].compensation_id) == (["conv"], [40], 1)
-
-
-@pytest.mark.parametrize(
-    ("values", "named"),
-    [
-        ({"sensor": "thermometer"}, "sensor"),
-        ({"plausibility.minimum_celsius": 200.0}, "minimum_celsius"),
-        ({"watch.stale_after_s": 60.0}, "stale_after_s"),
-        ({"watch.warn_celsius": 101.0}, "warn_celsius"),
-        ({"read_period_s": 10.0}, "read_period_s"),
-        ({"watch.filter_tau_s": math.nan}, "filter_tau_s"),
-        ({"silicon_profile": "analog"}, "silicon_profile"),
-    ],
-)
-def test_thermal_parameters_are_checked(values, named):
-    with pytest.raises(ParameterError, match=named):
-        build(ThermalCompensationParameters, values)
 
 
 # -- canary ------------------------------------------------------------------------------------------------------------

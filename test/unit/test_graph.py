@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from neuro_ros.bringup.demo import _flight
 from neuro_ros.bringup.domain import private_domain, private_environment
 from neuro_ros.bringup.graph import (
     MANAGED,
@@ -283,3 +284,23 @@ def test_private_domains_differ():
         environment = private_environment(first, {})
     assert environment["ROS_DOMAIN_ID"] == str(first)
     assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+
+
+# --- heat -------------------------------------------------------------------------------------------------------------
+def test_the_compensation_is_for_the_model_that_runs_and_is_remembered_beside_its_state(tmp_path):
+    options = GraphOptions(gestures=1, state=str(tmp_path))
+    thermal = describe_graph(options).node("thermal_compensation").parameter_object()
+    assert thermal.compensation.model == "gesture"
+    assert thermal.compensation.memory == str(tmp_path / "thermal.json")
+    assert thermal.silicon.profile == "digital"
+
+
+def test_the_demo_flies_where_everything_is_simulated_and_only_there():
+    settings = _flight(GraphOptions(source="simulator", gestures=8))
+    graph = describe_graph(GraphOptions(source="simulator", gestures=8), settings)
+    thermal = graph.node("thermal_compensation").parameter_object()
+    assert (thermal.sensor, thermal.simulated.profile, thermal.simulated.duration_s) == ("simulated", "flight", 24.0)
+    emulated = graph.node("snn_inference").parameter_object().emulated_silicon
+    assert emulated == thermal.silicon, "what is emulated is what is compensated"
+    assert _flight(GraphOptions(source="simulator", gestures=8, backend="lava")) == {}
+    assert _flight(GraphOptions(recording="a.raw")) == {}

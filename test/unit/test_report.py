@@ -13,6 +13,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from neuro_ros.bringup.bag import BagError, graph_typestore
 from neuro_ros.bringup.collect import summarise
 from neuro_ros.bringup.page import page_text
+from neuro_ros.bringup.summary import Summary
 from neuro_ros.bringup.table import as_dict, as_text, rows
 from neuro_ros.cli.command import main
 from neuro_ros.cores.fields import to_ros
@@ -305,3 +306,27 @@ def test_foreign_bag_names_what_it_holds(tmp_path):
     path = write(tmp_path / "bag", [("/temperature", 1, Temperature(temperature=1.0))])
     with pytest.raises(BagError, match=r"neither spike tensors nor gestures.*it holds /temperature"):
         summarise(path)
+
+
+def test_the_thermal_line_tells_the_way_and_what_remains():
+    last = ThermalCompensation(
+        source="simulated/flight",
+        state=ThermalCompensation.COMPENSATING,
+        silicon_profile="linear",
+        compensation_id=57,
+        compensation_id_applied=56,
+        layer=["a", "b"],
+        remaining_error=[0.001, 0.004],
+    )
+    summary = Summary("bag", temperature_celsius=(10.0, 50.0), thermal=last, thermal_states=[0, 1, 2, 1])
+    (line,) = [row for row in rows(summary) if row.name == "thermal"]
+    assert line.value == "NOMINAL > COMPENSATING > STALE > COMPENSATING, 10.0 to 50.0 degC"
+    assert line.note == (
+        "simulated/flight, linear silicon, compensation 57 (56 applied), 0.4 % of a time constant remain"
+    )
+    assert line.good
+    summary.thermal_states = [0, 1] * 10
+    (line,) = [row for row in rows(summary) if row.name == "thermal"]
+    assert line.value.count(">") == 6
+    assert "(14 more)" in line.value
+    assert as_dict(summary)["thermal_states"][:2] == ["NOMINAL", "COMPENSATING"]

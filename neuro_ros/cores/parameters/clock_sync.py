@@ -145,6 +145,14 @@ class HoldoverParameters:
         maximum=1e6,
         dynamic=True,
     )
+    ppb_per_celsius: float = parameter(
+        100.0,
+        "while the temperature moves by a degree a second the skew may change by this much faster; 0 = no hint",
+        unit="ppb/degree Celsius",
+        minimum=0.0,
+        maximum=1e6,
+        dynamic=True,
+    )
 
 
 @dataclass(frozen=True)

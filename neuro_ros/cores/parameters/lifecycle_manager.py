@@ -27,6 +27,10 @@ class LifecycleManagerParameters:
         ],
         "who must be active before whom, as node:other or node:other,another",
     )
+    standby_keeps: tuple[str, ...] = parameter(
+        ["thermal_compensation"],
+        "nodes that stay active in standby, because they know when it may end, with all that they depend on",
+    )
     autostart: bool = parameter(True, "bring the graph up at start; otherwise wait for the service manage_graph")
     configure_timeout_s: float = parameter(
         60.0, "a configure that has not answered for so long is checked", unit="s", minimum=0.1, maximum=3600.0
@@ -94,4 +98,6 @@ class LifecycleManagerParameters:
             for other in dependencies:
                 if other not in found or order.index(other) >= order.index(name):
                     raise ParameterError(f"depends_on: {name} depends on {other!r}, which must stand before it")
+                if name in self.standby_keeps and other not in self.standby_keeps:
+                    raise ParameterError(f"standby_keeps: {name} depends on {other!r}, which must be kept as well")
         return found

@@ -6,9 +6,11 @@ This module refuses to know about networks and back ends; it only says which val
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from neuro_ros.cores.parameters._fields import ParameterError, parameter
+from neuro_ros.cores.parameters._silicon import SiliconParameters
+from neuro_ros.thermal.silicon import SiliconOptions
 
 __all__ = ["SnnInferenceParameters"]
 
@@ -120,7 +122,19 @@ class SnnInferenceParameters:
         dynamic=True,
     )
 
+    emulated_silicon: SiliconParameters = field(default_factory=SiliconParameters)
+
+    def emulated_options(self) -> SiliconOptions:
+        """Return the options of the silicon that is emulated, between the temperatures that it is put to."""
+        return self.emulated_silicon.options(-150.0, 150.0)
+
     def __post_init__(self) -> None:
+        self.emulated_silicon.check("emulated_silicon", -150.0, 150.0)
+        if self.emulated_silicon.profile != "digital" and self.backend != "fixed":
+            raise ParameterError(
+                f"emulated_silicon.profile: {self.emulated_silicon.profile} needs the back end fixed, not "
+                f"{self.backend}, which is built anew for every change of a register"
+            )
         if self.power_budget_w > 0.0 and not self.chip:
             raise ParameterError(f"power_budget_w {self.power_budget_w:g} W needs chip, which is empty: no estimate")
         if not self.model:

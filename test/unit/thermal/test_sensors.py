@@ -1,25 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""thermal: sensors on a fake tree of kernel files and on this machine's own, plausibility, ageing, silicon."""
+"""Sensors of the kernel on a fake tree of files and on this machine's own, several of them, and simulated ones."""
 
 import contextlib
 import math
+from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from neuro_ros.thermal import (
-    PlausibilityGate,
-    RegisterSet,
     SensorError,
     SensorOptions,
     ThermalError,
-    ThermalState,
-    ThermalWatch,
     available_sensors,
-    create_silicon,
     open_sensor,
-    silicon_profiles,
+    open_sensors,
 )
 
 S = 1_000_000_000
@@ -111,9 +105,52 @@ def test_a_file_without_a_number_is_an_error_and_no_reading(tmp_path, text):
         sensor.read(0)
 
 
-def test_an_unknown_kind_is_refused():
+def test_an_unknown_kind_or_choice_is_refused(tree):
     with pytest.raises(ThermalError, match="'thermometer' is not known"):
         open_sensor("thermometer")
+    with pytest.raises(ThermalError, match="'coldest' is not known; known: first, hottest"):
+        open_sensors("auto", SensorOptions(sysfs_root=tree), choice="coldest")
+
+
+def test_hottest_opens_all_that_read_and_first_only_one(tree):
+    options = SensorOptions(sysfs_root=tree)
+    assert [sensor.source for sensor in open_sensors("auto", options)] == ["thermal_zone/x86_pkg_temp"]
+    found = open_sensors("auto", options, choice="hottest")
+    assert [sensor.source for sensor in found] == [source for source in sources(tree) if "broken" not in source]
+
+
+def test_inputs_are_found_by_their_labels_and_namesakes_are_told_apart(tmp_path):
+    folder = hwmon(tmp_path, 3, "coretemp", temp1="40000", temp2="41000")
+    (folder / "temp1_label").write_text("Package id 0\n")
+    zone(tmp_path, 0, "acpitz", "20000")
+    zone(tmp_path, 1, "acpitz", "30000")
+    assert sources(tmp_path, "hwmon", "package") == ["hwmon/coretemp/temp1/Package_id_0"]
+    assert sources(tmp_path, "thermal_zone") == ["thermal_zone/acpitz", "thermal_zone/acpitz#2"]
+    assert open_sensor("auto", SensorOptions("acpitz#2", tmp_path)).read(0) == 30.0
+
+
+def test_a_device_that_comes_back_under_another_number_is_found_again(tmp_path):
+    folder = hwmon(tmp_path, 3, "nvme", temp1="41000")
+    (sensor,) = available_sensors(SensorOptions(sysfs_root=tmp_path))
+    assert sensor.read(0) == 41.0
+    (folder / "temp1_input").unlink()
+    (folder / "name").unlink()
+    with pytest.raises(SensorError, match="No such file"):
+        sensor.read(0)
+    folder.rmdir()
+    hwmon(tmp_path, 7, "nvme", temp1="42000")
+    assert sensor.read(0) == 42.0
+    assert sensor.source == "hwmon/nvme/temp1"
+
+
+def test_a_sensor_whose_chip_reports_a_fault_is_not_read(tmp_path):
+    folder = hwmon(tmp_path, 0, "nct6775", temp1="127000")
+    (folder / "temp1_fault").write_text("1\n")
+    (sensor,) = available_sensors(SensorOptions(sysfs_root=tmp_path))
+    with pytest.raises(SensorError, match="reports a fault"):
+        sensor.read(0)
+    (folder / "temp1_fault").write_text("0\n")
+    assert sensor.read(0) == 127.0
 
 
 def test_this_machines_own_sensors_read_in_range():
@@ -138,113 +175,37 @@ def test_simulated_profiles():
     assert play("step", 0, 9.9, 10, 50) == [20.0, 20.0, 60.0, 60.0]
 
 
+def test_a_flight_goes_from_the_ground_into_the_cold_and_lands_hot():
+    settings = {"profile": "flight", "start_celsius": 25.0, "end_celsius": 60.0, "duration_s": 100.0}
+    sensor = open_sensor("simulated", SensorOptions(simulated=settings))
+    seen = [sensor.read(1000 * S + t * S) for t in range(121)]
+    assert seen[0] == seen[10] == 25.0
+    assert min(seen) == seen[45] == 10.0, "cruise in the cold"
+    assert seen[80] == pytest.approx(42.5), "under load"
+    assert max(seen) == seen[100] == seen[120] == 60.0
+    assert max(abs(b - a) for a, b in pairwise(seen)) < 3.0, "as silicon can"
+
+
+def test_a_simulated_sensor_may_drop_out_and_come_back():
+    settings = {"start_celsius": 25.0, "dropout_after_s": 2.0, "dropout_s": 3.0}
+    sensor = open_sensor("simulated", SensorOptions(simulated=settings))
+    for t in (0, 1, 5, 6):
+        assert sensor.read(1000 * S + t * S) == 25.0
+    for t in (2, 3, 4):
+        with pytest.raises(SensorError, match="does not answer"):
+            sensor.read(1000 * S + t * S)
+
+
 @pytest.mark.parametrize(
-    "settings", [{"profile": "square"}, {"start_celsius": math.nan}, {"end_celsius": math.inf}, {"duration_s": 0.0}]
+    "settings",
+    [
+        {"profile": "square"},
+        {"start_celsius": math.nan},
+        {"end_celsius": math.inf},
+        {"duration_s": 0.0},
+        {"dropout_s": -1.0},
+    ],
 )
 def test_bad_profiles_are_refused(settings):
     with pytest.raises(ThermalError):
         open_sensor("simulated", SensorOptions(simulated=settings))
-
-
-# -- plausibility ------------------------------------------------------------------------------------------------------
-
-
-def gate(confirmations=3):
-    return PlausibilityGate(-55.0, 150.0, 5.0, 2.0, confirmations)
-
-
-def judge(a_gate, *readings):
-    """Give readings half a second apart."""
-    judge.now_ns += 1000 * S
-    return [a_gate.accept(value, judge.now_ns + index * S // 2) for index, value in enumerate(readings)]
-
-
-judge.now_ns = 0
-
-
-def test_the_first_readings_must_agree():
-    assert judge(gate(), 40.0, 40.1, 40.2, 40.3) == [False, False, True, True]
-    # 0 degrees before the first conversion, 85 degrees after a power-on reset
-    assert judge(gate(), 0.0, 40.0, 85.0, 40.0, 40.1, 40.1) == [False, False, False, False, False, True]
-
-
-def test_one_glitch_changes_nothing_and_a_real_jump_is_believed_after_three():
-    assert judge(gate(2), 40.0, 40.0, 85.0, 40.0, -128.0, 40.1) == [False, True, False, True, False, True]
-    assert judge(gate(2), 40.0, 40.0, 60.0, 60.2, 60.1) == [False, True, False, True, True]
-
-
-def test_silicon_may_heat_as_fast_as_allowed():
-    assert judge(gate(2), 40.0, 40.0, 44.4, 48.8, 53.4) == [False, True, True, True, False]
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -128.0, 150.1])
-def test_what_is_out_of_range_is_never_believed(value):
-    a_gate = gate()
-    assert not any(judge(a_gate, *[value] * 10))
-    assert a_gate.counters.out_of_range == 10
-
-
-@given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=40))
-def test_every_reading_is_counted_once_and_only_finite_ones_pass(values):
-    a_gate = gate()
-    passed = [value for value, good in zip(values, judge(a_gate, *values), strict=True) if good]
-    assert all(-55.0 <= value <= 150.0 for value in passed)
-    counters = a_gate.counters
-    assert counters.accepted + counters.out_of_range + counters.implausible == len(values)
-
-
-# -- ageing ------------------------------------------------------------------------------------------------------------
-
-
-def test_hold_then_stale_then_failsafe_and_back():
-    watch = ThermalWatch(5.0, 30.0, 0.0)
-    watch.start(100 * S)
-    assert watch.state(100 * S) is ThermalState.STALE  # nothing measured yet
-    watch.update(40.0, 101 * S)
-    ages = {1: ThermalState.NOMINAL, 5: ThermalState.NOMINAL, 6: ThermalState.STALE, 31: ThermalState.FAILSAFE}
-    for age_s, state in ages.items():
-        assert watch.state((101 + age_s) * S) is state
-        assert watch.celsius == 40.0  # held
-    watch.update(50.0, 200 * S)
-    assert (watch.state(200 * S), watch.celsius) == (ThermalState.NOMINAL, 50.0)
-
-
-def test_never_a_reading_ends_in_failsafe():
-    watch = ThermalWatch(5.0, 30.0, 2.0)
-    watch.start(100 * S)
-    assert watch.state(131 * S) is ThermalState.FAILSAFE
-    assert math.isnan(watch.celsius)
-
-
-def test_the_low_pass_settles_without_overshoot():
-    watch = ThermalWatch(5.0, 30.0, 2.0)
-    watch.update(20.0, 0)
-    seen = []
-    for step in range(1, 41):
-        watch.update(60.0, step * S // 2)
-        seen.append(watch.celsius)
-    assert seen == sorted(seen)
-    assert seen[3] == pytest.approx(60.0 - 40.0 * 0.8**4)  # dt / (tau + dt) = 0.2 a step
-    assert 59.9 < seen[-1] <= 60.0
-
-
-def test_time_that_runs_back_does_no_harm():
-    watch = ThermalWatch(5.0, 30.0, 2.0)
-    watch.update(20.0, 100 * S)
-    watch.update(30.0, 50 * S)
-    assert watch.celsius == 20.0
-    assert watch.state(51 * S) is ThermalState.NOMINAL
-
-
-# -- silicon -----------------------------------------------------------------------------------------------------------
-
-
-def test_digital_silicon_needs_nothing_at_any_temperature():
-    silicon = create_silicon("digital")
-    assert "digital" in silicon_profiles()
-    assert {silicon.registers(celsius) for celsius in range(-40, 86, 5)} == {RegisterSet()}
-
-
-def test_an_unknown_silicon_is_refused():
-    with pytest.raises(ThermalError, match="'analog' is not known"):
-        create_silicon("analog")
