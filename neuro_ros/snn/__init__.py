@@ -7,7 +7,7 @@ and only in the worker process of the back end that needs it.
 """
 
 from .digest import RunDigest
-from .engine import Engine, WindowResult, backends, create_engine, register_backend
+from .engine import CountsCosts, Engine, WindowResult, backends, create_engine, register_backend
 from .errors import BackendUnavailableError, EngineError, ModelError, NetworkError, StateError, UnsupportedLayerError
 from .model import Model, load_model, save_model
 from .network import Conv2d, Dense, Layer, Lif, Network
@@ -16,6 +16,7 @@ from .state import LayerState, NetworkState, load_state, save_state
 __all__ = [
     "BackendUnavailableError",
     "Conv2d",
+    "CountsCosts",
     "Dense",
     "Engine",
     "EngineError",

@@ -212,6 +212,16 @@ class LavaNetwork:
             )
         return tuple(layers)
 
+    def write(self, state: tuple[LayerState, ...]) -> bool:
+        """Write u, v and a_buff into the running processes; False when they run no step yet and take nothing."""
+        if not self._started:
+            return False
+        for population, own in zip(self._populations, state, strict=True):
+            connection = getattr(population.connection, population.buffer)
+            for variable, values in ((population.lif.u, own.u), (population.lif.v, own.v), (connection, own.a_buff)):
+                variable.set(population.to_lava(values))
+        return True
+
     def stop(self) -> None:
         """End the processes of the network; it cannot run again."""
         # Lava only ends processes that have run a step; those that have not wait for commands all the same

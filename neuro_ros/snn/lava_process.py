@@ -89,6 +89,11 @@ class LavaProcess:
         """Whether the worker can be asked."""
         return not self._closed and self._process.poll() is None
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was ended, on request or after a failure."""
+        return self._closed
+
     def ask(self, request: tuple[Any, ...], timeout_s: float) -> Any:
         """Send `request` and return the answer.
 

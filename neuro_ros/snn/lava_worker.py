@@ -87,6 +87,8 @@ class _Worker:
             raise RuntimeError("no network was built")
         if name == "run":
             return self._running.run(*arguments)
+        if name == "write":
+            return self._running.write(*arguments)
         if name == "state":
             return self._running.state()
         raise RuntimeError(f"unknown request {name!r}")

@@ -86,6 +86,9 @@ def test_lava_and_fixed_agree_through_the_core(model_file):
                     )
                     core.receive("thermal/compensation", compensation, 0)
                 gestures += [output.message for output in core.receive("spikes", message, 0)]
+            values = {health.name: health.values for health in core.diagnose(0)}["network"]
+            assert values.get("rebuilds") == {"fixed": None, "lava": 1}[backend], "of the compensation"
+            assert values.get("rebuild_s", 1.0) > 0.0
             telemetry = core.tick("telemetry", 0)[0].message
             state = core.snapshot("a")
             results[backend] = (

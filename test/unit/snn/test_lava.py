@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lava's fixed-point processes against the fixed engine, and the life of the worker process."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from neuro_ros.snn import (
     Lif,
     Model,
     Network,
+    NetworkError,
     UnsupportedLayerError,
     create_engine,
 )
@@ -143,21 +145,54 @@ def test_state_carries_over_windows_and_between_back_ends(engine):
                 np.testing.assert_array_equal(spikes, wanted_spikes)
 
 
-def test_reset_and_registers(engine):
+def test_reset_and_registers(engine, caplog):
     model = extreme_model()
     lava, fixed = rebuilt(engine, model), create_engine(model)
+    before = lava.costs()
     indices = np.arange(0, 100, 3, dtype=np.uint32)
     hold_both(lava, fixed, indices, 4)
-    for each in (lava, fixed):
-        each.set_registers("conv", du=900, vth=5)
-    hold_both(lava, fixed, indices, 4)
+    with caplog.at_level(logging.INFO, "neuro_ros.snn.lava_engine"):
+        for each in (lava, fixed):
+            each.set_registers("conv", du=900, vth=5)
+            each.set_registers("dense", dv=7)
+            each.set_registers("dense", dv=7)  # in force already
+        assert lava.state().registers == fixed.state().registers
+        assert lava.costs() == before, "nothing is built before it is needed"
+        hold_both(lava, fixed, indices, 4)
+    after = lava.costs()
+    assert after["rebuilds"] == before["rebuilds"] + 1, "once for both layers"
+    assert after["rebuild_total_s"] == pytest.approx(before["rebuild_total_s"] + after["rebuild_s"])
+    assert f"built anew for other registers in {after['rebuild_s']:.2f} s" in caplog.text
     for each in (lava, fixed):
         each.reset()
     hold_both(lava, fixed, indices, 4)
+    assert lava.costs() == after, "a small state is written, not built"
     for own, other in zip(fixed.neuron_spikes(), lava.neuron_spikes(), strict=True):
         assert own.shape == other.shape
     with pytest.raises(EngineError, match="unknown register"):
         lava.set_registers("conv", tau=1)
+    with pytest.raises(NetworkError, match="du is 4096"):
+        lava.set_registers("conv", du=4096)
+    hold_both(lava, fixed, indices, 4)
+    assert lava.costs() == after
+
+
+def test_worker_that_dies_of_a_register_change_costs_no_window(engine, caplog):
+    model = extreme_model()
+    lava, fixed = rebuilt(engine, model), create_engine(model)
+    before, pid = lava.costs(), lava.worker_pid
+    indices = np.arange(0, 100, 3, dtype=np.uint32)
+    hold_both(lava, fixed, indices, 4)
+    for each in (lava, fixed):
+        each.set_registers("conv", du=900)
+    os.kill(pid, signal.SIGKILL)
+    hold_both(lava, fixed, indices, 4)
+    after = lava.costs()
+    assert after["rescues"] == before["rescues"] + 1
+    assert after["starts"] == before["starts"] + 1
+    assert after["start_s"] > 0
+    assert "another worker goes on" in caplog.text
+    assert lava.worker_pid != pid
 
 
 def process_group(pid):
