@@ -114,13 +114,31 @@ class LavaNetwork:
             population = self._layer(layer, shape, out_shape, source, source_flat, layer_state, own)
             self._populations.append(population)
             source, source_flat, shape = population.lif.s_out, population.flat, out_shape
-        # injector and extractor have two untagged models each, which a configuration with a tag cannot choose from
-        chosen = {lava.Injector: lava.PyLoihiInjectorModel, lava.Extractor: lava.PyLoihiExtractorModel}
+        # Injector and extractor have two untagged models each, which a configuration with a tag cannot choose from. For
+        # the simulation all models are named: Lava looks for one by executing the modules around it, for each process.
+        chosen: dict[Any, Any] = {lava.Injector: lava.PyLoihiInjectorModel, lava.Extractor: lava.PyLoihiExtractorModel}
+        if not hardware:
+            chosen |= {process: self._model_of(process) for process in self._processes()}
         configuration = lava.Loihi2HwCfg if hardware else lava.Loihi2SimCfg
         self._last = self._populations[-1].lif
         # compiled and started now, which takes seconds, so that the first window is as quick as any other
         self._last.create_runtime(run_cfg=configuration(select_tag="fixed_pt", exception_proc_model_map=chosen))
         on_start(list(self._last.runtime._messaging_infrastructure.actors))
+
+    def _processes(self) -> list[Any]:
+        parts = [(population.connection, population.lif, population.extractor) for population in self._populations]
+        return [self._injector, *(process for part in parts for process in part)]
+
+    def _model_of(self, process: Any) -> Any:
+        lava = self._lava
+        models = {
+            lava.Conv: lava.PyConvModelFixed,
+            lava.Dense: lava.PyDenseModelBitAcc,
+            lava.Extractor: lava.PyLoihiExtractorModel,
+            lava.Injector: lava.PyLoihiInjectorModel,
+            lava.LIF: lava.PyLifModelBitAcc,
+        }
+        return models[type(process)]
 
     def _layer(
         self,

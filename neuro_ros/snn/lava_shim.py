@@ -77,10 +77,13 @@ def require_lava() -> SimpleNamespace:
     needed = {
         "lava.magma.core.run_conditions": ("RunSteps",),
         "lava.magma.core.run_configs": ("Loihi2HwCfg", "Loihi2SimCfg"),
+        "lava.proc.conv.models": ("PyConvModelFixed",),
         "lava.proc.conv.process": ("Conv",),
+        "lava.proc.dense.models": ("PyDenseModelBitAcc",),
         "lava.proc.dense.process": ("Dense",),
         "lava.proc.io.extractor": ("Extractor", "PyLoihiExtractorModel"),
         "lava.proc.io.injector": ("Injector", "PyLoihiInjectorModel"),
+        "lava.proc.lif.models": ("PyLifModelBitAcc",),
         "lava.proc.lif.process": ("LIF",),
         "lava.utils.weightutils": ("SignMode",),
     }
