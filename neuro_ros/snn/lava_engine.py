@@ -25,11 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import lava_shim
-from .engine import WindowResult, check_indices, check_registers
+from .engine import WindowResult, check_indices, check_registers, check_values
 from .errors import BackendUnavailableError, EngineError
-from .lava_network import refused_layers
 from .lava_process import LavaProcess
+from .lava_support import refused_layers
 from .model import Model
+from .network import Network
 from .state import NetworkState, model_registers
 
 __all__ = ["LavaEngine", "create_lava", "create_loihi"]
@@ -46,6 +47,14 @@ def create_lava(model: Model, start_timeout_s: float = 60.0, window_timeout_s: f
 def create_loihi(model: Model, start_timeout_s: float = 120.0, window_timeout_s: float = 60.0) -> LavaEngine:
     """Build `model` for a Loihi 2 board; unexecuted, see `LavaEngine`."""
     return LavaEngine(model, "loihi", start_timeout_s, window_timeout_s)
+
+
+def _refuse(network: Network, backend: str) -> None:
+    """Raise the refusal of the first layer that Lava cannot represent exactly, with those of the others."""
+    refused = refused_layers(network, backend)
+    if refused:
+        refused[0].further = tuple(refused[1:])
+        raise refused[0]
 
 
 @dataclass
@@ -87,9 +96,7 @@ class LavaEngine:
     """
 
     def __init__(self, model: Model, backend: str, start_timeout_s: float, window_timeout_s: float) -> None:
-        refused = refused_layers(model.network, backend)
-        if refused:  # said first, also where Lava is missing
-            raise refused[0]
+        _refuse(model.network, backend)  # first, also where Lava is missing
         if not lava_shim.has_lava():
             raise BackendUnavailableError(
                 f"back end '{backend}' needs Lava, which is not installed: {lava_shim.INSTALL_HINT}"
@@ -107,14 +114,15 @@ class LavaEngine:
             _LOG.warning("back end 'loihi' has never been executed by its authors, who had no board: check its results")
 
     def _adopt(self, model: Model) -> None:
-        refused = refused_layers(model.network, self.backend)
-        if refused:
-            raise refused[0]
+        _refuse(model.network, self.backend)
         self.model = model
-        shapes = (model.network.input_shape, *model.network.shapes)
+        network = model.network
         self._fan_out = [
-            layer.connection.fan_out(shape).ravel()
-            for layer, shape in zip(model.network.layers, shapes[:-1], strict=True)
+            [
+                projection.connection.fan_out(network.source_shape(source)).ravel()
+                for projection, source in zip(layer.projections, sources, strict=True)
+            ]
+            for layer, sources in zip(network.layers, network.sources, strict=True)
         ]
         self._neuron_spikes = [np.zeros(shape, np.int64) for shape in model.network.shapes]
         self._registers = model_registers(model.network)
@@ -198,7 +206,7 @@ class LavaEngine:
         worker = self._worker()
         if worker.closed:  # it failed in an earlier call, which said so
             raise EngineError("the Lava worker is not running; restart the engine")
-        values = 3 * sum(layer.u.size for layer in state.layers)
+        values = sum(part.size for layer in state.layers for part in layer.parts.values())
         writable = not anew and state.registers == self._built_registers and values <= WRITE_LIMIT
         try:
             if writable and worker.ask(("write", state.layers), self._window_timeout_s):
@@ -229,29 +237,39 @@ class LavaEngine:
             self._costs.rebuild_s,
         )
 
-    def run_window(self, indices: NDArray[np.uint32], bins: int, record: bool = False) -> WindowResult:
-        """Run `bins` steps on the ascending flat (bin, c, y, x) cells `indices`.
+    def run_window(
+        self,
+        indices: NDArray[np.uint32],
+        bins: int,
+        record: bool = False,
+        values: NDArray[np.uint8] | None = None,
+    ) -> WindowResult:
+        """Run `bins` steps on the ascending flat (bin, c, y, x) cells `indices` with their payloads `values`.
 
         Raises
         ------
         EngineError
-            When an index is out of range or order, or the worker died or did not answer in time.
+            When an index or a value is out of range or order, or the worker died or did not answer in time.
         """
+        network = self.model.network
         indices = check_indices(indices, bins, self.model.cells)
+        values = check_values(values, indices, network.input_bits)
         bins = int(bins)
         self._settle()
-        steps = self._worker().ask(("run", indices, bins), self._window_timeout_s)
-        layers = len(self.model.network.layers)
-        layer_spikes = np.zeros(layers, np.int64)
-        operations = np.zeros(layers, np.int64)
-        operations[0] = self._fan_out[0][indices % np.uint32(self.model.cells)].sum()
-        spike_counts = np.zeros(self.model.network.classes, np.int32)
+        steps = self._worker().ask(("run", indices, bins, values), self._window_timeout_s)
+        layer_spikes = np.zeros(len(network.layers), np.int64)
+        operations = np.zeros(len(network.layers), np.int64)
+        spike_counts = np.zeros(network.classes, np.int32)
+        for index, sources in enumerate(network.sources):
+            for fan_out, source in zip(self._fan_out[index], sources, strict=True):
+                if source < 0:
+                    operations[index] += fan_out[indices % np.uint32(self.model.cells)].sum()
+                else:
+                    operations[index] += sum(int(fan_out[step[source]].sum()) for step in steps)
         for step in steps:
             for index, spikes in enumerate(step):
                 layer_spikes[index] += spikes.size
                 self._neuron_spikes[index].ravel()[spikes] += 1
-                if index + 1 < layers:
-                    operations[index + 1] += self._fan_out[index + 1][spikes].sum()
             spike_counts[step[-1]] += 1
         return WindowResult(spike_counts, layer_spikes, operations, int(indices.size), bins, steps if record else None)
 

@@ -7,6 +7,7 @@ after `neuro_ros.snn.lava_shim.require_lava`, and only by `lava_in_process`.
 
 import queue
 
+import numpy as np
 from lava.magma.core.decorator import implements, requires
 from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
@@ -48,10 +49,10 @@ class Extractor(AbstractProcess):
 
 @implements(proc=Injector, protocol=LoihiProtocol)
 @requires(CPU)
-class PyLoihiInjectorModel(PyLoihiProcessModel):
+class IntegerInjectorModel(PyLoihiProcessModel):
     """The model of `Injector`; named as the one that it stands in for."""
 
-    out_port: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
+    out_port: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
     def run_spk(self):
         """Run one step."""

@@ -6,8 +6,9 @@ random networks can be compared. Lava's compiler, its port and variable builders
 the real ones; only channels and scheduling are replaced: a queue a channel, that casts as Lava's shared memory does,
 and a thread a model. The processes themselves are made by `neuro_ros.snn.lava_network`, as in the worker.
 
-As a program it reads pickled ``(network, state, registers, [(indices, bins), ...])`` tuples from the standard input and
-writes the pickled answers of `run_all`; importing Lava changes the whole process, so tests run it in one of its own.
+As a program it reads pickled ``(network, state, registers, [(indices, bins, values), ...])`` tuples from the standard
+input and writes the pickled answers of `run_all`; importing Lava changes the whole process, so tests run it in one of
+its own.
 """
 
 import pickle
@@ -39,7 +40,7 @@ class _Channel:
 
 
 class _Receiver:
-    """The end that a port reads; hashable, as Lava maps it to its reshaping functions. Raises errors that it is sent."""
+    """The end that a port reads; hashable, as Lava maps it to its reshaping functions. It raises what failed."""
 
     def __init__(self, name, items):
         self.name, self._items = name, items
@@ -128,11 +129,12 @@ def run_all(jobs):
     """
     from neuro_ros.snn import lava_shim
     from neuro_ros.snn.lava_network import LavaNetwork
+    from neuro_ros.snn.lava_projection import from_lava
 
     lava = lava_shim.require_lava()
     import lava_endpoints
 
-    for name in ("Injector", "PyLoihiInjectorModel", "Extractor", "PyLoihiExtractorModel"):
+    for name in ("Injector", "IntegerInjectorModel", "Extractor", "PyLoihiExtractorModel"):
         setattr(lava, name, getattr(lava_endpoints, name))
     from lava.magma.core.process import process
 
@@ -140,12 +142,9 @@ def run_all(jobs):
     answers = []
     for network, state, registers, windows in jobs:
         running = LavaNetwork(lava, network, state, registers, False, lambda actors: None)
-        steps = [step for indices, bins in windows for step in running.run(indices, bins)]
+        steps = [step for window in windows for step in running.run(*window)]
         columns = [
-            [
-                SimpleNamespace(u=population.from_lava(u), v=population.from_lava(v))
-                for u, v in Runtime.last.traces[population.lif.id]
-            ]
+            [SimpleNamespace(u=from_lava(u), v=from_lava(v)) for u, v in Runtime.last.traces[population.lif.id]]
             for population in running._populations
         ]
         answers.append((steps, list(zip(*columns, strict=True)), running.state()))
@@ -156,7 +155,11 @@ def run_all(jobs):
 def run_in_child(jobs):
     """Return `run_all` of `jobs`, computed in a process of its own."""
     done = subprocess.run(
-        [sys.executable, __file__], input=pickle.dumps(jobs), stdout=subprocess.PIPE, check=True, timeout=600
+        [sys.executable, "-W", "ignore", __file__],  # SciPy calls what Lava does to sparse matrices inefficient
+        input=pickle.dumps(jobs),
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=600,
     )
     return pickle.loads(done.stdout)
 

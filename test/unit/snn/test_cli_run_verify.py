@@ -89,17 +89,34 @@ def test_back_ends_give_one_digest_and_verify_agrees(capsys, model_file):
     assert {**fixed, "backend": "lava"} == lava
     verified = run_json(capsys, "verify", model_file, AEDAT4, "--windows", 3)
     assert verified["mismatches"] == 0
-    assert verified["compared"] == ["fixed", "lava"]
+    assert verified["compared"] == ["reference", "fixed", "lava"]
     assert verified["windows"] == 3
     assert [entry["backend"] for entry in verified["unavailable"]] == ["loihi"]
 
 
 def test_verify_lists_refused_layers_and_counts_mismatches(capsys, tmp_path, monkeypatch):
-    conv = Conv2d(np.full((2, 2, 3, 3), 20, np.int16), 4, weight_exp=-1)
+    resting = Model(
+        Network(
+            [
+                Layer("rests", Conv2d(np.full((2, 2, 3, 3), 20, np.int16), 4), Lif(500, 500, 20, refractory=2)),
+                Layer("out", Dense(np.full((2, 128), 8, np.int16)), Lif(500, 500, 20, refractory=1)),
+            ],
+            (2, 32, 32),
+        ),
+        ("a", "b"),
+    )
+    path = tmp_path / "resting.safetensors"
+    save_model(resting, path)
+    result = run_json(capsys, "verify", path, AEDAT4, "--windows", 2)
+    assert result["mismatches"] == 0
+    refused = [(entry["backend"], entry["layer"]) for entry in result["refused"] if entry["backend"] != "fixed"]
+    assert refused == [("lava", "rests"), ("lava", "out"), ("loihi", "rests"), ("loihi", "out")]
+    assert all("floating point only" in entry["reason"] for entry in result["refused"] if entry["backend"] != "fixed")
+
     shifted = Model(
         Network(
             [
-                Layer("shifted", conv, Lif(500, 500, 20)),
+                Layer("shifted", Conv2d(np.full((2, 2, 3, 3), 20, np.int16), 4, weight_exp=-1), Lif(500, 500, 20)),
                 Layer("out", Dense(np.full((2, 128), 8, np.int16)), Lif(500, 500, 20)),
             ],
             (2, 32, 32),
@@ -108,12 +125,6 @@ def test_verify_lists_refused_layers_and_counts_mismatches(capsys, tmp_path, mon
     )
     path = tmp_path / "shifted.safetensors"
     save_model(shifted, path)
-    result = run_json(capsys, "verify", path, AEDAT4)
-    assert result["mismatches"] == 0
-    assert [(entry["backend"], entry["layer"]) for entry in result["refused"]] == [
-        ("lava", "shifted"),
-        ("loihi", "shifted"),
-    ]
 
     def off_by_one(model):
         other = create_engine(model)
@@ -125,6 +136,7 @@ def test_verify_lists_refused_layers_and_counts_mismatches(capsys, tmp_path, mon
     register_backend("odd", "odd_back_end", "off_by_one")
     result = run_json(capsys, "verify", path, AEDAT4, expect=1)
     assert result["mismatches"] > 0
+    assert not any(result["spike_mismatches_per_layer"]["fixed"].values())
     assert result["spike_mismatches_per_layer"]["odd"]["shifted"] == 0
     assert result["spike_mismatches_per_layer"]["odd"]["out"] > 0
 

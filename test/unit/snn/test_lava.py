@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from extreme_network import extreme_model
 
 from neuro_ros.snn import (
     BackendUnavailableError,
@@ -26,6 +27,7 @@ from neuro_ros.snn import (
     create_engine,
 )
 from neuro_ros.snn.lava_shim import INSTALL_HINT, has_lava
+from neuro_ros.snn.lava_support import refused_layers
 
 pytestmark = [pytest.mark.lava, pytest.mark.skipif(not has_lava(), reason=f"Lava is not installed: {INSTALL_HINT}")]
 
@@ -58,23 +60,6 @@ def engine():
     lava = create_engine(Model(network, ["one"]), "lava")
     yield lava
     lava.close()
-
-
-def extreme_model():
-    """Return a network that is certain to wrap u and to saturate v, inside the accumulator bound."""
-    weight = np.full((3, 16), 126, np.int16)
-    weight[1] = -128
-    conv = np.full((2, 1, 2, 2), -256, np.int16)
-    conv[0] = 254
-    network = Network(
-        [
-            Layer("conv", Conv2d(conv, 1, 0, 7), Lif(3, 2, 100, np.array([5, -7]), 3)),
-            Layer("dense", Dense(np.tile(weight, (1, 2))[:, :32], 6), Lif(0, 0, 131071)),
-            Layer("inhibited", Dense(np.full((2, 3), -256, np.int16), 7), Lif(4095, 1, 0, 4095, 7)),
-        ],
-        (1, 5, 5),
-    )
-    return Model(network, ["a", "b"])
 
 
 def test_wrap_and_saturation_agree(engine, reference):
@@ -259,12 +244,26 @@ def test_worker_ends_with_its_parent(eventually, tmp_path):
 
 
 def test_refuses_what_lava_cannot_represent():
-    conv = Conv2d(np.full((1, 1, 2, 2), 2, np.int16), weight_exp=-1)
-    model = Model(Network([Layer("shifted", conv, Lif(0, 0, 1))], (1, 2, 2)), ["one"])
+    resting = Layer("resting", Dense(np.full((4, 4), 2, np.int16)), Lif(0, 0, 1, refractory=3))
+    model = Model(Network([resting, resting_after("late")], (1, 2, 2)), ["one"])
     for backend in ("lava", "loihi"):
-        with pytest.raises(UnsupportedLayerError, match="layer 'shifted' exactly: weight_exp -1") as caught:
+        with pytest.raises(UnsupportedLayerError, match=r"layer 'resting' exactly: .* \(3 steps\).*floating") as caught:
             create_engine(model, backend)
-        assert caught.value.layer == "shifted"
+        assert caught.value.layer == "resting"
+        assert [error.layer for error in caught.value.further] == ["late"]
+
+
+def resting_after(name):
+    return Layer(name, Dense(np.full((1, 4), 2, np.int16)), Lif(0, 0, 1, refractory=1))
+
+
+def test_refuses_what_would_take_too_much_memory():
+    conv = Conv2d(np.full((1, 1, 5, 5), 2, np.int16), 1, 2, weight_exp=-1)
+    assert (
+        "expanded into"
+        in refused_layers(Network([Layer("large", conv, Lif(0, 0, 1))], (1, 512, 512)), "lava")[0].reason
+    )
+    assert refused_layers(Network([Layer("fits", conv, Lif(0, 0, 1))], (1, 128, 128)), "lava") == []
 
 
 def test_loihi_names_what_is_missing():

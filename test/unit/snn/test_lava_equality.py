@@ -2,26 +2,33 @@
 """Random networks in Lava 0.10.0 and here: the same spikes, u and v in every step, the same activations in flight.
 
 Twice: with Lava's models run in one process, which is quick enough for many networks, and with the whole of Lava, its
-runtime and its processes, as the back end uses it.
+runtime and its processes, as the back end uses it. They are drawn over every kind that Lava has, with values that wrap
+and saturate, and compared with the reference of the description.
 """
 
 import numpy as np
 import pytest
+from extreme_network import extreme_model
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from lava_in_process import run_in_child
+from random_networks import graded_windows, network_models
 
 from neuro_ros.snn import Dense, Layer, Lif, Model, Network, NetworkState, create_engine
+from neuro_ros.snn.features import layer_features
 from neuro_ros.snn.lava_shim import INSTALL_HINT, has_lava
+from neuro_ros.snn.lava_support import SUPPORTED, process_for
+from neuro_ros.snn.reference import ReferenceEngine
 
 pytestmark = [pytest.mark.lava, pytest.mark.skipif(not has_lava(), reason=f"Lava is not installed: {INSTALL_HINT}")]
 
-KINDS = [("dense",), ("conv2d",), ("dense", "conv2d")]
+PROCESSES = {"Conv", "Dense", "DelayDense", "DelaySparse", "Sparse"}
 
 
-def draw_cases(count, kinds, draw_models, draw_windows):
-    """Return `count` pairs of a random model and its windows, the same ones each time."""
-    cases = []
+def draw_cases(count):
+    """Return `count` pairs of a random model and its windows, the same ones each time, and one that is extreme."""
+    model = extreme_model()
+    cases = [(model, [(np.arange(0, 6 * model.cells, dtype=np.uint32), 6, None)])]
 
     @settings(
         max_examples=count,
@@ -33,85 +40,106 @@ def draw_cases(count, kinds, draw_models, draw_windows):
     )
     @given(data=st.data())
     def draw(data):
-        model = data.draw(draw_models(kinds, negative_conv_exp=False))
-        cases.append((model, data.draw(draw_windows(model, count=2))))
+        model = data.draw(network_models(SUPPORTED))
+        cases.append((model, data.draw(graded_windows(model, count=2))))
 
     draw()
+    assert len(cases) > count
     return cases
 
 
-def steps_of(windows, cells):
-    """Cut windows into the input of each step, as windows of one bin."""
-    for indices, bins in windows:
-        bounds = np.searchsorted(indices, np.arange(bins + 1, dtype=np.int64) * cells)
-        for step in range(bins):
-            yield indices[bounds[step] : bounds[step + 1]] - np.uint32(step * cells)
+class Seen:
+    """What was compared, so that a comparison of silent or tame networks does not pass for one."""
+
+    def __init__(self):
+        self.features, self.processes = set(), set()
+        self.counts = dict.fromkeys(("networks", "steps", "spikes", "wraps", "saturations", "values"), 0)
+
+    def network(self, network):
+        """Take note of what a network is made of."""
+        self.counts["networks"] += 1
+        for index, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
+            self.features |= layer_features(network, index)
+            for projection, source in zip(layer.projections, sources, strict=True):
+                self.processes.add(process_for(projection, network.source_shape(source)))
+
+    def step(self, layers):
+        """Take note of what happened in a step of the reference."""
+        self.counts["steps"] += 1
+        for layer in layers:
+            self.counts["spikes"] += int(layer.spikes.sum())
+            self.counts["wraps"] += layer.wrapped
+            self.counts["saturations"] += layer.saturated
+            self.counts["values"] += 2 * layer.u.size
+
+    def report(self, record_property):
+        """Write the counts into the report of the test (``--junitxml``)."""
+        for name, count in self.counts.items():
+            record_property(name, count)
 
 
-def assert_layers(theirs, ours, names, where):
-    for layer, (other, own) in enumerate(zip(theirs, ours, strict=True)):
-        for name in names:
-            np.testing.assert_array_equal(
-                getattr(other, name), getattr(own, name), err_msg=f"{name} of layer {layer}, {where}"
-            )
+def frames_of(model, windows):
+    """Yield the input of each step, (c, h, w)."""
+    for indices, bins, values in windows:
+        frames = np.zeros(bins * model.cells, np.int64)
+        frames[indices] = 1 if values is None else values
+        yield from frames.reshape(bins, *model.network.input_shape)
 
 
-def assert_spikes(theirs, ours, where):
-    for layer, (other, own) in enumerate(zip(theirs, ours, strict=True)):
-        np.testing.assert_array_equal(other, own, err_msg=f"spikes of layer {layer}, {where}")
+def assert_step(spikes, state, expected, where):
+    """Compare the spikes and the u and v of all layers after one step with those of the reference."""
+    for layer, (own_spikes, own, step) in enumerate(zip(spikes, state, expected, strict=True)):
+        np.testing.assert_array_equal(own_spikes, np.flatnonzero(step.spikes), err_msg=f"spikes of {layer}, {where}")
+        np.testing.assert_array_equal(own.u, step.u, err_msg=f"u of layer {layer}, {where}")
+        np.testing.assert_array_equal(own.v, step.v, err_msg=f"v of layer {layer}, {where}")
 
 
-def assert_worth_it(seen):
-    """A comparison of silent networks, or of such as never leave their range, would show nothing."""
-    assert min(seen.values()) > 0, seen
+def assert_in_flight(state, expected, where):
+    for layer, (own, other) in enumerate(zip(state, expected, strict=True)):
+        np.testing.assert_array_equal(own.a_buff, other.a_buff, err_msg=f"a_buff of layer {layer}, {where}")
 
 
-@pytest.mark.parametrize("kinds", KINDS, ids="-".join)
-def test_models_of_lava_agree_each_step(kinds, counts, reference, draw_models, draw_windows):
-    count = counts(f"networks against Lava's models, {'-'.join(kinds)}", reduced=20, full=400)
-    cases = draw_cases(count, kinds, draw_models, draw_windows)
-    rest = [NetworkState.at_rest(model) for model, _ in cases]
-    answers = run_in_child(
-        [
-            (model.network, state.layers, state.registers, windows)
-            for (model, windows), state in zip(cases, rest, strict=True)
-        ]
-    )
-    seen = dict.fromkeys(("spikes", "wraps", "saturations"), 0)
-    for number, ((model, windows), (spikes, traces, last)) in enumerate(zip(cases, answers, strict=True)):
-        fixed, simulator = create_engine(model), reference(model)
-        for step, indices in enumerate(steps_of(windows, model.cells)):
-            where = f"step {step} of network {number}"
-            simulator.step(indices.tolist())
-            assert_spikes(spikes[step], fixed.run_window(indices, 1, record=True).steps[0], where)
-            assert_layers(traces[step], fixed.state().layers, ("u", "v"), where)
-            seen["spikes"] += sum(map(len, spikes[step]))
-        assert_layers(last, fixed.state().layers, ("u", "v", "a_buff"), f"end of network {number}")
-        seen["wraps"] += simulator.wraps
-        seen["saturations"] += simulator.saturations
-    assert len(cases) >= count
-    assert_worth_it(seen)
+def test_models_of_lava_agree_each_step(counts, record_property):
+    cases = draw_cases(counts("networks against Lava's models", reduced=60, full=1000))
+    seen, jobs = Seen(), []
+    for model, windows in cases:
+        rest = NetworkState.at_rest(model)
+        given_ones = [(i, bins, np.ones(i.size, np.uint8) if values is None else values) for i, bins, values in windows]
+        jobs.append((model.network, rest.layers, rest.registers, given_ones))
+    for number, ((model, windows), (spikes, states, last)) in enumerate(zip(cases, run_in_child(jobs), strict=True)):
+        engine = ReferenceEngine(model)
+        seen.network(model.network)
+        for step, frame in enumerate(frames_of(model, windows)):
+            expected = engine.step(frame)
+            assert_step(spikes[step], states[step], expected, f"step {step} of network {number}")
+            seen.step(expected)
+        assert_in_flight(last, engine.state().layers, f"end of network {number}")
+    seen.report(record_property)
+    assert min(seen.counts.values()) > 0, seen.counts
+    assert seen.features == SUPPORTED
+    assert seen.processes == PROCESSES
 
 
-def test_the_whole_of_lava_agrees_each_step(counts, draw_models, draw_windows):
-    count = counts("networks against the whole of Lava", reduced=4, full=200)
-    cases = draw_cases(count, KINDS[-1], draw_models, draw_windows)
+def test_the_whole_of_lava_agrees_each_step(counts, record_property):
+    cases = draw_cases(counts("networks against the whole of Lava", reduced=4, full=200))
     network = Network([Layer("only", Dense(np.array([[64]], np.int16)), Lif(0, 0, 10))], (1, 1, 1))
     lava = create_engine(Model(network, ["one"]), "lava")
-    spikes = 0
+    seen = Seen()
     try:
         for number, (model, windows) in enumerate(cases):
             lava.load(model)  # in the same worker
-            fixed = create_engine(model)
-            for step, indices in enumerate(steps_of(windows, model.cells)):
+            engine = ReferenceEngine(model)
+            seen.network(model.network)
+            for step, frame in enumerate(frames_of(model, windows)):
                 where = f"step {step} of network {number}"
-                theirs, ours = (each.run_window(indices, 1, record=True) for each in (lava, fixed))
-                assert_spikes(theirs.steps[0], ours.steps[0], where)
-                for name in ("spike_counts", "layer_spikes", "layer_synaptic_ops"):
-                    np.testing.assert_array_equal(getattr(theirs, name), getattr(ours, name), err_msg=name)
-                assert_layers(lava.state().layers, fixed.state().layers, ("u", "v", "a_buff"), where)
-                spikes += int(theirs.layer_spikes.sum())
+                expected = engine.step(frame)
+                cells = np.flatnonzero(frame).astype(np.uint32)
+                payloads = frame.ravel()[cells].astype(np.uint8) if model.network.input_bits else None
+                result, state = lava.run_window(cells, 1, record=True, values=payloads), lava.state()
+                assert_step(result.steps[0], state.layers, expected, where)
+                assert_in_flight(state.layers, engine.state().layers, where)
+                seen.step(expected)
     finally:
         lava.close()
-    assert len(cases) >= count
-    assert spikes > 0
+    seen.report(record_property)
+    assert seen.counts["spikes"] > 0
