@@ -28,7 +28,8 @@ PROCESSES = {"Conv", "Dense", "DelayDense", "DelaySparse", "Sparse"}
 def draw_cases(count):
     """Return `count` pairs of a random model and its windows, the same ones each time, and one that is extreme."""
     model = extreme_model()
-    cases = [(model, [(np.arange(0, 6 * model.cells, dtype=np.uint32), 6, None)])]
+    half = np.flatnonzero(np.random.default_rng(5).random(8 * model.cells) < 0.5).astype(np.uint32)
+    cases = [(model, [(half, 8, None)])]
 
     @settings(
         max_examples=count,
@@ -72,11 +73,6 @@ class Seen:
             self.counts["saturations"] += layer.saturated
             self.counts["values"] += 2 * layer.u.size
 
-    def report(self, record_property):
-        """Write the counts into the report of the test (``--junitxml``)."""
-        for name, count in self.counts.items():
-            record_property(name, count)
-
 
 def frames_of(model, windows):
     """Yield the input of each step, (c, h, w)."""
@@ -99,8 +95,8 @@ def assert_in_flight(state, expected, where):
         np.testing.assert_array_equal(own.a_buff, other.a_buff, err_msg=f"a_buff of layer {layer}, {where}")
 
 
-def test_models_of_lava_agree_each_step(counts, record_property):
-    cases = draw_cases(counts("networks against Lava's models", reduced=60, full=1000))
+def test_models_of_lava_agree_each_step(counts):
+    cases = draw_cases(counts("networks against Lava's models", reduced=40, full=1000))
     seen, jobs = Seen(), []
     for model, windows in cases:
         rest = NetworkState.at_rest(model)
@@ -114,14 +110,14 @@ def test_models_of_lava_agree_each_step(counts, record_property):
             assert_step(spikes[step], states[step], expected, f"step {step} of network {number}")
             seen.step(expected)
         assert_in_flight(last, engine.state().layers, f"end of network {number}")
-    seen.report(record_property)
+    print(seen.counts)  # noqa: T201  seen with -rP
     assert min(seen.counts.values()) > 0, seen.counts
     assert seen.features == SUPPORTED
     assert seen.processes == PROCESSES
 
 
-def test_the_whole_of_lava_agrees_each_step(counts, record_property):
-    cases = draw_cases(counts("networks against the whole of Lava", reduced=4, full=200))
+def test_the_whole_of_lava_agrees_each_step(counts):
+    cases = draw_cases(counts("networks against the whole of Lava", reduced=3, full=200))
     network = Network([Layer("only", Dense(np.array([[64]], np.int16)), Lif(0, 0, 10))], (1, 1, 1))
     lava = create_engine(Model(network, ["one"]), "lava")
     seen = Seen()
@@ -141,5 +137,5 @@ def test_the_whole_of_lava_agrees_each_step(counts, record_property):
                 seen.step(expected)
     finally:
         lava.close()
-    seen.report(record_property)
+    print(seen.counts)  # noqa: T201  seen with -rP
     assert seen.counts["spikes"] > 0
