@@ -23,11 +23,14 @@ from neuro_ros.snn import (
     Model,
     Network,
     NetworkError,
+    Projection,
+    SumPool2d,
     UnsupportedLayerError,
     create_engine,
 )
 from neuro_ros.snn.lava_shim import INSTALL_HINT, has_lava
 from neuro_ros.snn.lava_support import refused_layers
+from neuro_ros.snn.reference import ReferenceEngine
 
 pytestmark = [pytest.mark.lava, pytest.mark.skipif(not has_lava(), reason=f"Lava is not installed: {INSTALL_HINT}")]
 
@@ -92,6 +95,54 @@ def test_state_carries_over_windows_and_between_back_ends(engine):
         for own, other in zip(result.steps, wanted.steps, strict=True):
             for spikes, wanted_spikes in zip(own, other, strict=True):
                 np.testing.assert_array_equal(spikes, wanted_spikes)
+
+
+def winding_model():
+    """Return a network with a skip, recurrence, delays, pooling and payloads, in which much is in flight."""
+    rng = np.random.default_rng(8)
+
+    def drawn(*shape):
+        return (rng.integers(-30, 50, shape) * 2).astype(np.int16)
+
+    pooled = Projection(SumPool2d(64, 2, weight_exp=-1), delays=rng.integers(0, 4, (2, 6, 6)))
+    skipped = Projection(Conv2d(drawn(2, 1, 4, 4), 1, 0, groups=2), "input", 2)
+    own = Projection(Dense(drawn(3, 3), -2), "out", np.array([0, 5, 1]).reshape(3, 1, 1))
+    network = Network(
+        [
+            Layer("pool", pooled, Lif(300, 200, 30)),
+            Layer("conv", [Projection(Conv2d(drawn(2, 2, 1, 1))), skipped], Lif(300, 200, 90)),
+            Layer("out", [Projection(Dense(drawn(3, 18))), own], Lif(300, 200, 60, [1, 2, 3], 3)),
+        ],
+        (2, 6, 6),
+        input_bits=3,
+    )
+    return Model(network, list("abc"))
+
+
+def test_all_that_is_in_flight_moves_between_back_ends(engine):
+    model = winding_model()
+    lava, own = rebuilt(engine, model), ReferenceEngine(model)
+    rng = np.random.default_rng(9)
+    before = lava.costs()
+
+    def window():
+        indices = np.flatnonzero(rng.random(7 * model.cells) < 0.1).astype(np.uint32)
+        return indices, 7, True, rng.integers(1, 8, indices.size).astype(np.uint8)
+
+    own.run_window(*window())
+    for number, rebuilds in enumerate((1, 1, 2, 2)):  # before any step, and for other registers; else it is written
+        state = own.state()
+        assert all(np.any(layer.a_buff) for layer in state.layers), "or there is nothing to move"
+        lava.set_state(state)
+        assert lava.costs()["rebuilds"] == before["rebuilds"] + rebuilds
+        given = window()
+        assert_same(lava, own, lava.run_window(*given), own.run_window(*given))
+        given = window()
+        back = ReferenceEngine(model)
+        back.set_state(lava.state())
+        assert_same(lava, back, lava.run_window(*given), back.run_window(*given))
+        if number == 1:
+            own.set_registers("conv", du=700)
 
 
 def test_reset_and_registers(engine, caplog):
