@@ -158,17 +158,17 @@ class LavaEngine:
         self._closed = False
         try:
             started = time.monotonic()
-            self._process = LavaProcess(self._start_timeout_s)
+            self._process = LavaProcess(self._start_timeout_s, self.backend == "loihi")
             self._costs.starts += 1
             self._costs.start_s = time.monotonic() - started
             self._build(state)
         except BackendUnavailableError as error:
-            needed = (
-                "Lava"
-                if self.backend == "lava"
-                else "Intel's extension of Lava for Loihi hardware "
-                f"({', '.join(lava_shim.LOIHI_EXTENSION)}) and a board"
-            )
+            needed = "Lava"
+            if self.backend == "loihi":
+                needed = (
+                    f"Intel's extension of Lava for Loihi hardware ({', '.join(lava_shim.LOIHI_EXTENSION)}) and a "
+                    "board (neither was at hand: it has never been executed)"
+                )
             raise BackendUnavailableError(f"back end '{self.backend}' needs {needed}: {error}") from None
 
     def _worker(self) -> LavaProcess:

@@ -36,16 +36,18 @@ class LavaProcess:
     ----------
     start_timeout_s : float
         Until Lava is imported in the worker.
+    hardware : bool
+        Whether Intel's extension for Loihi hardware is needed as well.
 
     Raises
     ------
     BackendUnavailableError
-        When Lava cannot be imported there; the text holds the original error.
+        When Lava or the extension cannot be imported there; the text holds the original error.
     EngineError
         When the worker dies, or does not answer in time.
     """
 
-    def __init__(self, start_timeout_s: float) -> None:
+    def __init__(self, start_timeout_s: float, hardware: bool = False) -> None:
         ours, theirs = socket.socketpair()
         lifeline_read, lifeline_write = os.pipe()
         environment = dict(os.environ)
@@ -56,7 +58,10 @@ class LavaProcess:
             environment[name] = "1"
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "neuro_ros.snn.lava_worker", str(theirs.fileno()), str(lifeline_read)],
+                [
+                    *(sys.executable, "-m", "neuro_ros.snn.lava_worker", str(theirs.fileno()), str(lifeline_read)),
+                    *(["hardware"] if hardware else []),
+                ],
                 pass_fds=(theirs.fileno(), lifeline_read),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

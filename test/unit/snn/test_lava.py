@@ -259,6 +259,19 @@ def test_killed_worker_is_a_clear_error_and_restarts(eventually):
         lava.run_window(indices, 4)
 
 
+def test_start_up_that_fails_is_a_clear_error(monkeypatch, tmp_path):
+    model = extreme_model()
+    with pytest.raises(EngineError, match=r"no answer to starting Lava within 0\.01 s"):
+        create_engine(model, "lava", start_timeout_s=0.01)
+    broken = tmp_path / "lava" / "magma"
+    broken.mkdir(parents=True)
+    (broken.parent / "__init__.py").touch()
+    (broken / "__init__.py").write_text("raise ImportError('half an installation')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(BackendUnavailableError, match="'lava' needs Lava: ImportError: half an installation"):
+        create_engine(model, "lava")
+
+
 def test_window_time_out():
     model = extreme_model()
     lava = create_engine(model, "lava", window_timeout_s=60.0)
