@@ -4,12 +4,12 @@
 Both drive the same worker process. Between windows the Lava network stays as it
 is, so state carries over without being copied.
 
-Lava cannot change registers while it runs (setting ``du`` raises and the network
-then hangs; a new ``vth`` is accepted and has no effect). A change of registers
-reads u, v and a_buff out, builds the network anew in the worker and starts it from
-them. That takes a second or so, is done once for all layers that change between two
-windows, and before the next window, which waits and is not lost. A whole state is
-written value by value, or, where that takes longer, with a network built anew as well.
+Lava cannot change registers while it runs: after ``du`` or ``vth`` was set it never
+answers again. So a change reads u, v and a_buff out, builds the network anew in the
+worker and starts it from them. That takes a second or so, is done once for all layers
+that change between two windows, and before the next window, which waits and is not
+lost. A whole state is written value by value, or, where that takes longer, with a
+network built anew as well.
 
 `loihi` needs Intel's extension for the hardware and a board. Neither was at hand:
 that path is written and refuses clearly here; it has never been executed.

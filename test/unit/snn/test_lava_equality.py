@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 from lava_in_process import run_in_child
 from random_networks import graded_windows, network_models
 
-from neuro_ros.snn import Dense, Layer, Lif, Model, Network, NetworkState, create_engine
+from neuro_ros.snn import (
+    Conv2d,
+    Dense,
+    Layer,
+    Lif,
+    Model,
+    Network,
+    NetworkState,
+    Projection,
+    SumPool2d,
+    create_engine,
+)
 from neuro_ros.snn.features import layer_features
 from neuro_ros.snn.lava_shim import INSTALL_HINT, has_lava
 from neuro_ros.snn.lava_support import SUPPORTED, process_for
@@ -25,11 +36,35 @@ pytestmark = [pytest.mark.lava, pytest.mark.skipif(not has_lava(), reason=f"Lava
 PROCESSES = {"Conv", "Dense", "DelayDense", "DelaySparse", "Sparse"}
 
 
+def outsized_models():
+    """Return models that pass a limit of the process that is their first choice."""
+    rng = np.random.default_rng(12)
+
+    def drawn(*shape):
+        return (rng.integers(-3, 5, shape) * 2).astype(np.int16)
+
+    neuron = Lif(300, 200, 20)
+    for connection, input_shape, expected in (
+        (SumPool2d(64, (2, 1)), (130, 4, 3), "Sparse"),  # more groups than eight signed bits hold
+        (Conv2d(drawn(2, 1, 1, 128)), (1, 2, 130), "Sparse"),
+        (Conv2d(drawn(2, 1, 2, 2), (1, 128)), (1, 4, 130), "Sparse"),
+        (Projection(Dense(drawn(260, 260)), delays=rng.choice([0, 3, 62], (260, 1, 1))), (260, 1, 1), "DelaySparse"),
+    ):
+        network = Network([Layer("only", connection, neuron)], input_shape)
+        assert process_for(network.layers[0].projections[0], input_shape) == expected
+        yield Model(network, [f"class{i}" for i in range(network.classes)])
+
+
+def half_full(model, bins):
+    """Return windows in which every other cell is set, at random."""
+    indices = np.flatnonzero(np.random.default_rng(5).random(bins * model.cells) < 0.5).astype(np.uint32)
+    return [(indices, bins, None)]
+
+
 def draw_cases(count):
     """Return `count` pairs of a random model and its windows, the same ones each time, and one that is extreme."""
     model = extreme_model()
-    half = np.flatnonzero(np.random.default_rng(5).random(8 * model.cells) < 0.5).astype(np.uint32)
-    cases = [(model, [(half, 8, None)])]
+    cases = [(model, half_full(model, 8))]
 
     @settings(
         max_examples=count,
@@ -97,6 +132,7 @@ def assert_in_flight(state, expected, where):
 
 def test_models_of_lava_agree_each_step(counts):
     cases = draw_cases(counts("networks against Lava's models", reduced=40, full=1000))
+    cases += [(model, half_full(model, 4)) for model in outsized_models()]
     seen, jobs = Seen(), []
     for model, windows in cases:
         rest = NetworkState.at_rest(model)
