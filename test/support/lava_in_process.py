@@ -159,7 +159,7 @@ def run_in_child(jobs):
         input=pickle.dumps(jobs),
         stdout=subprocess.PIPE,
         check=True,
-        timeout=600,
+        timeout=1800,
     )
     return pickle.loads(done.stdout)
 

@@ -3,7 +3,7 @@
 
 Twice: with Lava's models run in one process, which is quick enough for many networks, and with the whole of Lava, its
 runtime and its processes, as the back end uses it. They are drawn over every kind that Lava has, with values that wrap
-and saturate, and compared with the reference of the description.
+and saturate, and compared with the reference of the description; the fixed engine is held against Lava's models too.
 """
 
 import numpy as np
@@ -24,6 +24,7 @@ from neuro_ros.snn import (
     NetworkState,
     Projection,
     SumPool2d,
+    UnsupportedLayerError,
     create_engine,
 )
 from neuro_ros.snn.features import layer_features
@@ -89,7 +90,7 @@ class Seen:
 
     def __init__(self):
         self.features, self.processes = set(), set()
-        self.counts = dict.fromkeys(("networks", "steps", "spikes", "wraps", "saturations", "values"), 0)
+        self.counts = dict.fromkeys(("networks", "fixed", "steps", "spikes", "wraps", "saturations", "values"), 0)
 
     def network(self, network):
         """Take note of what a network is made of."""
@@ -125,6 +126,28 @@ def assert_step(spikes, state, expected, where):
         np.testing.assert_array_equal(own.v, step.v, err_msg=f"v of layer {layer}, {where}")
 
 
+def assert_fixed_engine(model, windows, spikes, last, seen):
+    """Compare the fixed engine with what Lava did, unless it refuses the model."""
+    try:
+        engine = create_engine(model)
+    except UnsupportedLayerError:
+        return
+    seen.counts["fixed"] += 1
+    steps = [
+        step
+        for indices, bins, values in windows
+        for step in engine.run_window(
+            indices, bins, record=True, **({} if values is None else {"values": values})
+        ).steps
+    ]
+    for number, (theirs, ours) in enumerate(zip(spikes, steps, strict=True)):
+        for other, own in zip(theirs, ours, strict=True):
+            np.testing.assert_array_equal(other, own, err_msg=f"spikes of the fixed engine, step {number}")
+    for other, own in zip(last, engine.state().layers, strict=True):
+        for name, array in own.parts.items():
+            np.testing.assert_array_equal(other.parts[name], array, err_msg=f"{name} of the fixed engine")
+
+
 def assert_in_flight(state, expected, where):
     for layer, (own, other) in enumerate(zip(state, expected, strict=True)):
         np.testing.assert_array_equal(own.a_buff, other.a_buff, err_msg=f"a_buff of layer {layer}, {where}")
@@ -146,6 +169,7 @@ def test_models_of_lava_agree_each_step(counts):
             assert_step(spikes[step], states[step], expected, f"step {step} of network {number}")
             seen.step(expected)
         assert_in_flight(last, engine.state().layers, f"end of network {number}")
+        assert_fixed_engine(model, windows, spikes, last, seen)
     print(seen.counts)  # noqa: T201  seen with -rP
     assert min(seen.counts.values()) > 0, seen.counts
     assert seen.features == SUPPORTED
