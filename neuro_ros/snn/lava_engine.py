@@ -187,8 +187,8 @@ class LavaEngine:
         Returns
         -------
         dict
-            ``starts`` of a worker and the seconds of the last one, ``rebuilds`` of the network beyond those and the
-            seconds of the last one and of all, ``rescues``: workers that failed while they were given a state.
+            ``starts`` of a worker and the seconds of the last one; ``rebuilds`` of the network and the seconds of the
+            last one and of all; ``rescues``: rebuilds that took another worker, as the first one failed in them.
         """
         return asdict(self._costs)
 
@@ -198,6 +198,10 @@ class LavaEngine:
             self._window_timeout_s,
         )
         self._built_registers = state.registers
+        self._taken(state)
+
+    def _taken(self, state: NetworkState) -> None:
+        """Take note that the worker goes on from `state`."""
         self._registers = [dict(own) for own in state.registers]
         self._pending = None
 
@@ -208,20 +212,18 @@ class LavaEngine:
             raise EngineError("the Lava worker is not running; restart the engine")
         values = sum(part.size for layer in state.layers for part in layer.parts.values())
         writable = not anew and state.registers == self._built_registers and values <= WRITE_LIMIT
+        started = time.monotonic()
         try:
             if writable and worker.ask(("write", state.layers), self._window_timeout_s):
-                self._registers = [dict(own) for own in state.registers]
-                self._pending = None
+                self._taken(state)
                 return
-            started = time.monotonic()
             self._build(state)
         except BackendUnavailableError:
             raise
         except EngineError as error:
-            _LOG.warning("%s; another worker goes on from the state that was to be written", error)
+            _LOG.warning("while it was given a state, %s; going on from that state in another worker", error)
             self._costs.rescues += 1
             self.restart(state)
-            return
         self._costs.rebuilds += 1
         self._costs.rebuild_s = time.monotonic() - started
         self._costs.rebuild_total_s += self._costs.rebuild_s

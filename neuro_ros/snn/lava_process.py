@@ -144,8 +144,9 @@ class LavaProcess:
         for line in self._process.stdout or ():
             text = line.decode("utf-8", "replace").rstrip()
             if text:
-                self._last_lines = [*self._last_lines[-19:], text]
                 _LOG.debug("Lava: %s", text)
+            if text and "resource_tracker" not in text:  # Python's clean-up after a worker that was killed
+                self._last_lines = [*self._last_lines[-19:], text]
 
     def close(self, kill: bool = False) -> None:
         """End the worker and everything that it started; twice is fine.
