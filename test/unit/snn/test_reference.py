@@ -50,6 +50,7 @@ def test_equals_python_integers_over_every_kind(reference, counts):
             result = engine.run_window(indices, bins, record=True, values=values)
             assert as_lists(result.steps) == simulator.run(indices, bins, values)
             assert_same_state(engine, simulator)
+            engine.state().check(model)  # nothing in flight exceeds the accumulator bound
             seen["spikes"] += int(result.layer_spikes.sum())
         seen["wraps"] += simulator.wraps
         seen["saturations"] += simulator.saturations
