@@ -54,6 +54,7 @@ def main(args: argparse.Namespace) -> int:
     refused: list[dict[str, str]] = []
     unavailable: list[dict[str, str]] = []
     windows = steps = 0
+    all_spikes = np.zeros(len(model.network.layers), np.int64)  # where there are none, nothing is compared
     # the recording first: it may be missing, and starting Lava takes seconds
     with open_recording(args.file, args.encoding, args.width, args.height, args.topic) as recording:
         feeds = ModelWindows(model, recording, args.windows)
@@ -64,6 +65,7 @@ def main(args: argparse.Namespace) -> int:
             spikes = {name: np.zeros(len(model.network.layers), np.int64) for name in engines}
             for feed in feeds:
                 expected = _run(reference, feed)
+                all_spikes += expected.layer_spikes
                 for name, engine in engines.items():
                     spikes[name] += _differing_spikes(expected, _run(engine, feed))
                 windows += feed.window is not None
@@ -78,6 +80,7 @@ def main(args: argparse.Namespace) -> int:
         {
             "mismatches": mismatches,
             "compared": [reference.backend, *engines],
+            "spikes_per_layer": _by_layer(model, all_spikes),
             "spike_mismatches_per_layer": {name: _by_layer(model, counts) for name, counts in spikes.items()},
             "state_mismatches_per_layer": {name: _by_layer(model, counts) for name, counts in states.items()},
             "refused": refused,
