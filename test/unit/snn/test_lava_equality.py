@@ -186,15 +186,18 @@ def test_the_whole_of_lava_agrees_each_step(counts):
             lava.load(model)  # in the same worker
             engine = ReferenceEngine(model)
             seen.network(model.network)
+            spikes = []
             for step, frame in enumerate(frames_of(model, windows)):
                 where = f"step {step} of network {number}"
                 expected = engine.step(frame)
                 cells = np.flatnonzero(frame).astype(np.uint32)
                 payloads = frame.ravel()[cells].astype(np.uint8) if model.network.input_bits else None
                 result, state = lava.run_window(cells, 1, record=True, values=payloads), lava.state()
+                spikes += result.steps
                 assert_step(result.steps[0], state.layers, expected, where)
                 assert_in_flight(state.layers, engine.state().layers, where)
                 seen.step(expected)
+            assert_fixed_engine(model, windows, spikes, lava.state().layers, seen)
     finally:
         lava.close()
     print(seen.counts)  # noqa: T201  seen with -rP
