@@ -27,7 +27,7 @@ from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
 from neuro_ros.cores.snn_statistics import Period, WindowCounters, percentile
 from neuro_ros.cores.stream_network import Stream, StreamNetwork
 from neuro_ros.events.tensor import TensorError, active_indices, decode_tensor
-from neuro_ros.snn import Engine, EngineError, NetworkState, WindowResult, load_model
+from neuro_ros.snn import CountsCosts, Engine, EngineError, NetworkState, WindowResult, load_model
 from neuro_ros.snn.decision import decide
 from neuro_ros.thermal import Die, DriftingEngine, create_silicon
 
@@ -416,7 +416,10 @@ class SnnInferenceCore(Core):
             "restarts": self._network.restarts,
             **self._figures,
         }
-        if self._network.engine is None:
+        engine: object = self._network.engine
+        if isinstance(engine, CountsCosts):  # as building anew for other registers does
+            values |= engine.costs()
+        if engine is None:
             return Health("network", HealthLevel.ERROR, f"back end is down: {self._network.error}", values)
         median_s = self._figures.get("window_time_p50_s", math.nan)
         if median_s > self._parameters.window_time_warn_s:

@@ -7,7 +7,7 @@ and only in the worker process of the back end that needs it.
 """
 
 from .digest import RunDigest
-from .engine import Engine, WindowResult, backends, create_engine, register_backend
+from .engine import CountsCosts, Engine, WindowResult, backends, create_engine, register_backend
 from .errors import (
     BackendUnavailableError,
     EngineError,
@@ -24,6 +24,7 @@ from .state import LayerState, NetworkState, load_state, save_state
 __all__ = [
     "BackendUnavailableError",
     "Conv2d",
+    "CountsCosts",
     "Dense",
     "Engine",
     "EngineError",

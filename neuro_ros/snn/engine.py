@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from .model import Model
 from .state import NetworkState
 
 __all__ = [
+    "CountsCosts",
     "Engine",
     "WindowResult",
     "backends",
@@ -103,6 +104,14 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release everything; closing twice is fine, running afterwards is an `EngineError`."""
+
+
+@runtime_checkable
+class CountsCosts(Protocol):
+    """An engine to which starting, and changing registers or state, costs time worth reporting."""
+
+    def costs(self) -> dict[str, float]:
+        """Return counts, and seconds under names that end in ``_s``, since the engine was made."""
 
 
 _BACKENDS: dict[str, tuple[str, str]] = {

@@ -62,6 +62,11 @@ class UnsupportedLayerError(EngineError):
         Name of the layer.
     reason : str
         What the back end cannot do, with value and limit.
+
+    Attributes
+    ----------
+    further : tuple of UnsupportedLayerError
+        Refusals of other layers of the same network, for whoever reports all of them.
     """
 
     def __init__(self, backend: str, layer: str, reason: str) -> None:
@@ -69,3 +74,4 @@ class UnsupportedLayerError(EngineError):
         self.backend = backend
         self.layer = layer
         self.reason = reason
+        self.further: tuple[UnsupportedLayerError, ...] = ()

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network as Lava processes, and the three places where Lava orders things differently.
+"""A network as Lava processes that take windows, step by step, and keep their state in between.
 
-Lava's shapes are (x, y, c); ours are (c, y, x). Its convolution is a true one
-(it flips the kernel); ours correlates. Its fixed-point Conv applies neither
-``weight_exp`` nor the even grid; so kernels are flipped, transposed and shifted
-before they are given. Dense processes are told to be mixed-sign: left to itself
-Lava clips an all-inhibitory matrix at -255, which is not on our grid.
+A population is an ``LIF``, fed by one process a projection: Lava adds up what
+several of them send. Each keeps its own activations in flight; we keep their sum a
+population, as it is all that the next steps depend on. So a state is read as the
+sum, and is written into the projection that looks furthest ahead, the others empty.
 
 Runs in the worker process; refuses to know how it got there.
 """
@@ -20,56 +19,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UnsupportedLayerError
-from .features import CHAIN, refusals
-from .network import Conv2d, Dense, Network, Shape
+from .lava_projection import LavaProjection, from_lava, to_lava
+from .limits import cells_of
+from .network import Network
 from .state import LayerState
 
-__all__ = ["LavaNetwork", "refused_layers"]
+__all__ = ["LavaNetwork"]
 
 CHUNK_STEPS = 16  # steps a run; the channels hold as many, so that nobody waits for anybody
-CONV_FIELD_LIMIT = 127  # Lava keeps stride, padding and kernel size in eight signed bits
-
-
-def refused_layers(network: Network, backend: str) -> list[UnsupportedLayerError]:
-    """Return a refusal for every layer that Lava's fixed-point processes cannot represent exactly."""
-    refused = refusals(network, backend, CHAIN)
-    named = {refusal.layer for refusal in refused}
-    for layer in network.layers:
-        if layer.name in named:
-            continue
-        connection = layer.connection
-        reason = ""
-        if isinstance(connection, Conv2d):
-            largest = max(*connection.stride, *connection.padding, *connection.weight.shape[2:])
-            if connection.weight_exp < 0:
-                reason = (
-                    f"weight_exp {connection.weight_exp} of a convolution is below 0, which Lava's fixed-point "
-                    "Conv ignores; use 0..7"
-                )
-            elif largest > CONV_FIELD_LIMIT:
-                reason = f"kernel, stride or padding {largest} is above {CONV_FIELD_LIMIT}, the width of Lava's field"
-        if reason:
-            refused.append(UnsupportedLayerError(backend, layer.name, reason))
-    return refused
 
 
 @dataclass(eq=False)
 class _Population:
-    """The processes of one layer and the shapes on both sides."""
+    """The processes of one layer."""
 
-    shape: Shape
-    flat: bool  # Lava holds it as (n,) in our order, instead of (x, y, c)
-    connection: Any
-    buffer: str
+    slots: int
+    projections: list[LavaProjection]
     lif: Any
     extractor: Any
 
-    def to_lava(self, array: NDArray[Any]) -> NDArray[Any]:
-        return array.reshape(-1) if self.flat else np.ascontiguousarray(array.transpose(2, 1, 0))
+    def in_flight(self, state: LayerState) -> list[NDArray[np.int32]]:
+        """Return what each projection holds when a state is written: one of them all, the others nothing."""
+        whole = state.a_buff.reshape(self.slots, *state.u.shape)
+        furthest = max(self.projections, key=lambda projection: projection.slots)
+        return [whole if each is furthest else np.zeros_like(whole) for each in self.projections]
 
-    def from_lava(self, array: NDArray[Any]) -> NDArray[Any]:
-        return array.reshape(self.shape) if self.flat else np.ascontiguousarray(array.transpose(2, 1, 0))
+    def read(self) -> LayerState:
+        """Return the state of the running processes."""
+        u, v = (from_lava(np.asarray(variable.get())).astype(np.int32) for variable in (self.lif.u, self.lif.v))
+        whole = np.zeros((self.slots, *u.shape), np.int32)
+        for projection in self.projections:
+            whole[: projection.slots] += projection.read()
+        return LayerState(u, v, whole if self.slots > 1 else whole[0])
 
 
 class LavaNetwork:
@@ -104,77 +85,76 @@ class LavaNetwork:
         self._network = network
         self._initial = state
         self._started = False
-        first_dense = isinstance(network.layers[0].connection, Dense)
-        c, h, w = network.input_shape
-        self._input_flat = first_dense
-        self._injector = lava.Injector(shape=(c * h * w,) if first_dense else (w, h, c), buffer_size=CHUNK_STEPS)
-        self._populations: list[_Population] = []
-        source, source_flat, shape = self._injector.out_port, first_dense, network.input_shape
-        for layer, out_shape, layer_state, own in zip(network.layers, network.shapes, state, registers, strict=True):
-            population = self._layer(layer, shape, out_shape, source, source_flat, layer_state, own)
-            self._populations.append(population)
-            source, source_flat, shape = population.lif.s_out, population.flat, out_shape
-        # injector and extractor have two untagged models each, which a configuration with a tag cannot choose from
-        chosen = {lava.Injector: lava.PyLoihiInjectorModel, lava.Extractor: lava.PyLoihiExtractorModel}
+        shape = network.input_shape[::-1]
+        self._injector = lava.Injector(shape=shape, buffer_size=CHUNK_STEPS)
+        self._populations = [self._population(index, state[index], registers[index]) for index in range(len(state))]
+        for index, population in enumerate(self._populations):  # all are there now, as recurrence needs
+            for projection, source in zip(population.projections, network.sources[index], strict=True):
+                spikes = self._populations[source].lif.s_out if source >= 0 else self._injector.out_port
+                spikes.reshape(projection.input_shape).connect(projection.process.s_in)
+                projection.process.a_out.reshape(population.lif.a_in.shape).connect(population.lif.a_in)
+        # Injector and extractor have two untagged models each, which a configuration with a tag cannot choose from. For
+        # the simulation all models are named: Lava looks for one by executing the modules around it, for each process.
+        chosen: dict[Any, Any] = {lava.Injector: lava.IntegerInjectorModel, lava.Extractor: lava.PyLoihiExtractorModel}
+        if not hardware:
+            chosen |= {process: self._model_of(process) for process in self._processes()}
         configuration = lava.Loihi2HwCfg if hardware else lava.Loihi2SimCfg
         self._last = self._populations[-1].lif
         # compiled and started now, which takes seconds, so that the first window is as quick as any other
         self._last.create_runtime(run_cfg=configuration(select_tag="fixed_pt", exception_proc_model_map=chosen))
         on_start(list(self._last.runtime._messaging_infrastructure.actors))
 
-    def _layer(
-        self,
-        layer: Any,
-        shape: Shape,
-        out_shape: Shape,
-        source: Any,
-        source_flat: bool,
-        state: LayerState,
-        registers: dict[str, int],
-    ) -> _Population:
-        lava, connection = self._lava, layer.connection
-        flat = isinstance(connection, Dense)
-        population = _Population(out_shape, flat, None, "a_buff" if flat else "a_buf", None, None)
-        c, h, w = shape
-        if isinstance(connection, Dense):
-            weight = connection.weight.astype(np.int32)
-            if not source_flat:  # columns in the (x, y, c) order of the population before
-                weight = weight.reshape(-1, c, h, w).transpose(0, 3, 2, 1).reshape(weight.shape)
-            process = lava.Dense(
-                weights=weight, weight_exp=connection.weight_exp, num_weight_bits=8, sign_mode=lava.SignMode.MIXED
-            )
-            given = source if source_flat else source.reshape((c * h * w,))
-        else:
-            weight = connection.weight.astype(np.int32) << connection.weight_exp
-            weight = np.ascontiguousarray(weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1))
-            process = lava.Conv(
-                weight=weight, input_shape=(w, h, c), padding=connection.padding[::-1], stride=connection.stride[::-1]
-            )
-            given = source.reshape((w, h, c)) if source_flat else source
-        given.connect(process.s_in)
-        getattr(process, population.buffer).init = population.to_lava(state.a_buff)
+    def _processes(self) -> list[Any]:
+        own = [self._injector]
+        for population in self._populations:
+            own += [population.lif, population.extractor, *(each.process for each in population.projections)]
+        return own
+
+    def _model_of(self, process: Any) -> Any:
+        lava = self._lava
+        models = {
+            lava.Conv: lava.PyConvModelFixed,
+            lava.DelayDense: lava.PyDelayDenseModelBitAcc,
+            lava.DelaySparse: lava.PyDelaySparseModelBitAcc,
+            lava.Dense: lava.PyDenseModelBitAcc,
+            lava.Extractor: lava.PyLoihiExtractorModel,
+            lava.Injector: lava.IntegerInjectorModel,
+            lava.LIF: lava.PyLifModelBitAcc,
+            lava.Sparse: lava.PySparseModelBitAcc,
+        }
+        return models[type(process)]
+
+    def _population(self, index: int, state: LayerState, registers: dict[str, int]) -> _Population:
+        lava, network = self._lava, self._network
+        layer, shape = network.layers[index], network.shapes[index]
         neuron = replace(layer.neuron, **registers)
-        size = int(np.prod(out_shape))
         lif = lava.LIF(
-            shape=(size,) if flat else out_shape[::-1],
+            shape=shape[::-1],
             du=neuron.du,
             dv=neuron.dv,
             vth=neuron.vth,
-            u=population.to_lava(state.u),
-            v=population.to_lava(state.v),
-            bias_mant=population.to_lava(neuron.bias_mantissas(out_shape)).astype(np.int32),
+            u=to_lava(state.u),
+            v=to_lava(state.v),
+            bias_mant=to_lava(neuron.bias_mantissas(shape)).astype(np.int32),
             bias_exp=neuron.bias_exp,
         )
-        process.a_out.connect(lif.a_in)
         extractor = lava.Extractor(shape=lif.s_out.shape, buffer_size=CHUNK_STEPS)
         lif.s_out.connect(extractor.in_port)
-        population.connection, population.lif, population.extractor = process, lif, extractor
+        projections = [
+            LavaProjection(
+                lava, projection, network.source_shape(source), shape, network.input_bits if source < 0 else 0
+            )
+            for projection, source in zip(layer.projections, network.sources[index], strict=True)
+        ]
+        population = _Population(network.slots[index], projections, lif, extractor)
+        for projection, in_flight in zip(projections, population.in_flight(state), strict=True):
+            projection.start_with(in_flight)
         return population
 
-    def run(self, indices: NDArray[np.uint32], bins: int) -> list[list[NDArray[np.uint32]]]:
-        """Run `bins` steps; return ascending flat (c, y, x) indices a step and layer."""
+    def run(self, indices: NDArray[np.uint32], bins: int, values: NDArray[np.uint8]) -> list[list[NDArray[np.uint32]]]:
+        """Run `bins` steps with the payloads `values`; return ascending flat (c, y, x) indices a step and layer."""
         shape = self._network.input_shape
-        cells = int(np.prod(shape))
+        cells = cells_of(shape)
         bounds = np.searchsorted(indices, np.arange(bins + 1, dtype=np.int64) * cells)
         steps: list[list[NDArray[np.uint32]]] = []
         for start in range(0, bins, CHUNK_STEPS):
@@ -183,18 +163,17 @@ class LavaNetwork:
             self._last.run(condition=condition)
             self._started = True
             for step in range(start, stop):
+                own = slice(bounds[step], bounds[step + 1])
                 frame = np.zeros(cells)
-                frame[indices[bounds[step] : bounds[step + 1]] - np.uint32(step * cells)] = 1
-                if not self._input_flat:
-                    frame = np.ascontiguousarray(frame.reshape(shape).transpose(2, 1, 0))
-                self._injector.send(frame)
+                frame[indices[own] - np.uint32(step * cells)] = values[own]
+                self._injector.send(to_lava(frame.reshape(shape)))
             steps.extend(self._receive() for _ in range(start, stop))
             self._last.wait()
         return steps
 
     def _receive(self) -> list[NDArray[np.uint32]]:
         return [
-            np.flatnonzero(population.from_lava(population.extractor.receive())).astype(np.uint32)
+            np.flatnonzero(from_lava(population.extractor.receive())).astype(np.uint32)
             for population in self._populations
         ]
 
@@ -202,15 +181,18 @@ class LavaNetwork:
         """Read u, v and a_buff out of the running processes."""
         if not self._started:
             return self._initial
-        layers = []
-        for population in self._populations:
-            variables = (population.lif.u, population.lif.v, getattr(population.connection, population.buffer))
-            layers.append(
-                LayerState(
-                    *(population.from_lava(np.asarray(variable.get())).astype(np.int32) for variable in variables)
-                )
-            )
-        return tuple(layers)
+        return tuple(population.read() for population in self._populations)
+
+    def write(self, state: tuple[LayerState, ...]) -> bool:
+        """Write u, v and a_buff into the running processes; False when they run no step yet and take nothing."""
+        if not self._started:
+            return False
+        for population, own in zip(self._populations, state, strict=True):
+            population.lif.u.set(to_lava(own.u))
+            population.lif.v.set(to_lava(own.v))
+            for projection, in_flight in zip(population.projections, population.in_flight(own), strict=True):
+                projection.write(in_flight)
+        return True
 
     def stop(self) -> None:
         """End the processes of the network; it cannot run again."""

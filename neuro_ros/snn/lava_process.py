@@ -36,16 +36,18 @@ class LavaProcess:
     ----------
     start_timeout_s : float
         Until Lava is imported in the worker.
+    hardware : bool
+        Whether Intel's extension for Loihi hardware is needed as well.
 
     Raises
     ------
     BackendUnavailableError
-        When Lava cannot be imported there; the text holds the original error.
+        When Lava or the extension cannot be imported there; the text holds the original error.
     EngineError
         When the worker dies, or does not answer in time.
     """
 
-    def __init__(self, start_timeout_s: float) -> None:
+    def __init__(self, start_timeout_s: float, hardware: bool = False) -> None:
         ours, theirs = socket.socketpair()
         lifeline_read, lifeline_write = os.pipe()
         environment = dict(os.environ)
@@ -56,7 +58,10 @@ class LavaProcess:
             environment[name] = "1"
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "neuro_ros.snn.lava_worker", str(theirs.fileno()), str(lifeline_read)],
+                [
+                    *(sys.executable, "-m", "neuro_ros.snn.lava_worker", str(theirs.fileno()), str(lifeline_read)),
+                    *(["hardware"] if hardware else []),
+                ],
                 pass_fds=(theirs.fileno(), lifeline_read),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -88,6 +93,11 @@ class LavaProcess:
     def alive(self) -> bool:
         """Whether the worker can be asked."""
         return not self._closed and self._process.poll() is None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was ended, on request or after a failure."""
+        return self._closed
 
     def ask(self, request: tuple[Any, ...], timeout_s: float) -> Any:
         """Send `request` and return the answer.
@@ -134,8 +144,9 @@ class LavaProcess:
         for line in self._process.stdout or ():
             text = line.decode("utf-8", "replace").rstrip()
             if text:
-                self._last_lines = [*self._last_lines[-19:], text]
                 _LOG.debug("Lava: %s", text)
+            if text and "resource_tracker" not in text:  # Python's clean-up after a worker that was killed
+                self._last_lines = [*self._last_lines[-19:], text]
 
     def close(self, kill: bool = False) -> None:
         """End the worker and everything that it started; twice is fine.

@@ -5,7 +5,9 @@ lava-nc 0.10.0 declares Python 3.10. One thing breaks later: since 3.11 a datacl
 refuses a default value whose class is unhashable, and Lava's variable models have
 such a default. While Lava is imported, its dataclasses get an identity hash. And
 its reshaping ports name an argument that NumPy 2.1 deprecated and later removed;
-they are given the same function with the argument by position.
+they are given the same function with the argument by position. Lava's injector
+sends floating-point numbers, whose products the integer models cannot shift: payloads
+go through the same injector with an integer port.
 
 Importing Lava sets the process's multiprocessing start method to fork and starts
 nothing yet; it is done in the worker process only, see `neuro_ros.snn.lava_worker`.
@@ -23,6 +25,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["INSTALL_HINT", "LOIHI_EXTENSION", "has_lava", "require_lava", "require_loihi"]
@@ -75,20 +78,31 @@ def require_lava() -> SimpleNamespace:
         The original one, when Lava or something that it needs is missing.
     """
     needed = {
+        "lava.magma.core.model.py.ports": ("PyOutPort",),
+        "lava.magma.core.model.py.type": ("LavaPyType",),
         "lava.magma.core.run_conditions": ("RunSteps",),
         "lava.magma.core.run_configs": ("Loihi2HwCfg", "Loihi2SimCfg"),
+        "lava.proc.conv.models": ("PyConvModelFixed",),
         "lava.proc.conv.process": ("Conv",),
-        "lava.proc.dense.process": ("Dense",),
+        "lava.proc.dense.models": ("PyDelayDenseModelBitAcc", "PyDenseModelBitAcc"),
+        "lava.proc.dense.process": ("DelayDense", "Dense"),
         "lava.proc.io.extractor": ("Extractor", "PyLoihiExtractorModel"),
         "lava.proc.io.injector": ("Injector", "PyLoihiInjectorModel"),
+        "lava.proc.lif.models": ("PyLifModelBitAcc",),
         "lava.proc.lif.process": ("LIF",),
+        "lava.proc.sparse.models": ("PyDelaySparseModelBitAcc", "PySparseModelBitAcc"),
+        "lava.proc.sparse.process": ("DelaySparse", "Sparse"),
         "lava.utils.weightutils": ("SignMode",),
+        "scipy.sparse": ("csr_matrix",),
     }
     names = {}
     with _identity_hashes():
         for module, wanted in needed.items():
             loaded = importlib.import_module(module)
             names.update({name: getattr(loaded, name) for name in wanted})
+    integers = names["LavaPyType"](names["PyOutPort"].VEC_DENSE, np.int32)
+    injector = names["PyLoihiInjectorModel"]
+    names["IntegerInjectorModel"] = type("IntegerInjectorModel", (injector,), {"out_port": integers})
     ports = importlib.import_module("lava.magma.core.process.ports.ports")
     ports.ReshapePort.get_transform_func_fwd = lambda port: functools.partial(_reshape, port.shape)
     ports.ReshapePort.get_transform_func_bwd = lambda port: functools.partial(_reshape, port.old_shape)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process that Lava lives in: ``python -m neuro_ros.snn.lava_worker FD LIFELINE_FD``.
+"""The process that Lava lives in: ``python -m neuro_ros.snn.lava_worker FD LIFELINE_FD [hardware]``.
 
 Lava forks processes and threads of its own, which a process with DDS threads must
 not do. This one is started fresh, has no threads but one, leads its own session,
@@ -48,7 +48,9 @@ def _watch(lifeline: int) -> None:
 class _Worker:
     """Answers requests, one at a time, with at most one network running."""
 
-    def __init__(self) -> None:
+    def __init__(self, hardware: bool) -> None:
+        if hardware:  # first, as it is what is missing, and Lava takes seconds to import
+            lava_shim.require_loihi()
         self._lava = lava_shim.require_lava()
         self._running: LavaNetwork | None = None
         self._stopping = False
@@ -76,8 +78,6 @@ class _Worker:
         if name == "build":
             self._stop()
             network, state, registers, hardware = arguments
-            if hardware:
-                lava_shim.require_loihi()
             self._running = LavaNetwork(self._lava, network, state, registers, hardware, self._start_guard)
             return None
         if name == "stop":
@@ -87,6 +87,8 @@ class _Worker:
             raise RuntimeError("no network was built")
         if name == "run":
             return self._running.run(*arguments)
+        if name == "write":
+            return self._running.write(*arguments)
         if name == "state":
             return self._running.state()
         raise RuntimeError(f"unknown request {name!r}")
@@ -108,7 +110,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the parent's to handle
     os.register_at_fork(after_in_child=_die_with_worker)
     try:
-        worker = _Worker()
+        worker = _Worker(sys.argv[3:] == ["hardware"])
     except ImportError:
         channel.send(("missing", traceback.format_exc(limit=-1).strip().splitlines()[-1]))
         return 1

@@ -3,6 +3,8 @@
 
 import dataclasses
 import importlib.util
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -86,6 +88,9 @@ def test_lava_and_fixed_agree_through_the_core(model_file):
                     )
                     core.receive("thermal/compensation", compensation, 0)
                 gestures += [output.message for output in core.receive("spikes", message, 0)]
+            values = {health.name: health.values for health in core.diagnose(0)}["network"]
+            assert values.get("rebuilds") == {"fixed": None, "lava": 1}[backend], "of the compensation"
+            assert values.get("rebuild_s", 1.0) > 0.0
             telemetry = core.tick("telemetry", 0)[0].message
             state = core.snapshot("a")
             results[backend] = (
@@ -100,3 +105,25 @@ def test_lava_and_fixed_agree_through_the_core(model_file):
         assert ours == theirs
     assert len(results["fixed"][0]) == 8
     assert "confidence=nan" not in results["fixed"][0][2], "the network speaks"
+
+
+def test_a_killed_worker_costs_one_window_and_the_state_since_the_last_save(model_file):
+    parameters = build(SnnInferenceParameters, {"model": model_file, "backend": "lava"})
+    core = SnnInferenceCore(parameters, Clocks.replay())
+    first, second, third, *_ = (message for message in windows() if message.header.frame_id == "a")
+    try:
+        core.activate(0)
+        core.receive("spikes", first, 0)
+        saved = core.snapshot("a")
+        os.kill(core._network.engine.worker_pid, signal.SIGKILL)
+        assert core.receive("spikes", second, 0) == ()
+        assert core.counters.failed == 1
+        after = core.snapshot("a")
+        for own, other in zip(after.layers, saved.layers, strict=True):
+            for name, array in own.parts.items():
+                np.testing.assert_array_equal(array, other.parts[name], err_msg=name)
+        assert len(core.receive("spikes", third, 0)) == 1
+        values = {health.name: health.values for health in core.diagnose(0)}["network"]
+        assert values["restarts"] == 1
+    finally:
+        core.close()

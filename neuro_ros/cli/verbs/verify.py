@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``neuro_ros verify MODEL FILE``: every back end on the same recording, spike for spike and state for state."""
+"""``neuro_ros verify MODEL FILE``: every back end on the same recording, spike for spike and state for state.
+
+They are compared with the reference of the description, which runs its equations in plain NumPy. A back end that cannot
+represent a layer is no mismatch: it says so, layer by layer, under ``refused``.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +32,9 @@ from neuro_ros.snn import (
     create_engine,
     load_model,
 )
+from neuro_ros.snn.reference import ReferenceEngine
 
 SUMMARY = "run a recording on all back ends and count where their spikes or states differ"
-
-_REFERENCE = "fixed"
-_STATE_PARTS = ("u", "v", "a_buff")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,23 +54,18 @@ def main(args: argparse.Namespace) -> int:
     refused: list[dict[str, str]] = []
     unavailable: list[dict[str, str]] = []
     windows = steps = 0
+    all_spikes = np.zeros(len(model.network.layers), np.int64)  # where there are none, nothing is compared
     # the recording first: it may be missing, and starting Lava takes seconds
     with open_recording(args.file, args.encoding, args.width, args.height, args.topic) as recording:
         feeds = ModelWindows(model, recording, args.windows)
-        reference = create_engine(model, _REFERENCE)
+        reference = ReferenceEngine(model)
         try:
             for name in backends():
-                if name == _REFERENCE:
-                    continue
-                try:
-                    engines[name] = create_engine(model, name)
-                except UnsupportedLayerError as error:
-                    refused.append({"backend": name, "layer": error.layer, "reason": error.reason})
-                except BackendUnavailableError as error:
-                    unavailable.append({"backend": name, "reason": str(error)})
+                _create(model, name, engines, refused, unavailable)
             spikes = {name: np.zeros(len(model.network.layers), np.int64) for name in engines}
             for feed in feeds:
                 expected = _run(reference, feed)
+                all_spikes += expected.layer_spikes
                 for name, engine in engines.items():
                     spikes[name] += _differing_spikes(expected, _run(engine, feed))
                 windows += feed.window is not None
@@ -82,7 +79,8 @@ def main(args: argparse.Namespace) -> int:
         args,
         {
             "mismatches": mismatches,
-            "compared": [_REFERENCE, *engines],
+            "compared": [reference.backend, *engines],
+            "spikes_per_layer": _by_layer(model, all_spikes),
             "spike_mismatches_per_layer": {name: _by_layer(model, counts) for name, counts in spikes.items()},
             "state_mismatches_per_layer": {name: _by_layer(model, counts) for name, counts in states.items()},
             "refused": refused,
@@ -93,6 +91,23 @@ def main(args: argparse.Namespace) -> int:
         },
     )
     return 1 if mismatches else 0
+
+
+def _create(
+    model: Model,
+    name: str,
+    engines: dict[str, Engine],
+    refused: list[dict[str, str]],
+    unavailable: list[dict[str, str]],
+) -> None:
+    """Add the engine of one back end, or why there is none."""
+    try:
+        engines[name] = create_engine(model, name)
+    except UnsupportedLayerError as error:
+        all_refused = (error, *error.further)
+        refused += [{"backend": name, "layer": each.layer, "reason": each.reason} for each in all_refused]
+    except BackendUnavailableError as error:
+        unavailable.append({"backend": name, "reason": str(error)})
 
 
 def _run(engine: Engine, feed: Feed) -> WindowResult:
@@ -115,10 +130,10 @@ def _differing_spikes(expected: WindowResult, got: WindowResult) -> np.ndarray:
 
 
 def _differing_states(reference: Engine, engine: Engine) -> np.ndarray:
-    """Return per layer the values of u, v and a_buff that differ after the last step."""
+    """Return per layer the values of the state that differ after the last step."""
     return np.array(
         [
-            sum(int(np.count_nonzero(getattr(own, part) != getattr(other, part))) for part in _STATE_PARTS)
+            sum(int(np.count_nonzero(array != other.parts[name])) for name, array in own.parts.items())
             for own, other in zip(reference.state().layers, engine.state().layers, strict=True)
         ],
         np.int64,

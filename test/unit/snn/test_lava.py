@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lava's fixed-point processes against the fixed engine, and the life of the worker process."""
+"""The Lava back end beside the fixed engine: state, registers, refusals, and the life of the worker process."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -10,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+from extreme_network import extreme_model
 
 from neuro_ros.snn import (
     BackendUnavailableError,
@@ -22,10 +22,15 @@ from neuro_ros.snn import (
     Lif,
     Model,
     Network,
+    NetworkError,
+    Projection,
+    SumPool2d,
     UnsupportedLayerError,
     create_engine,
 )
 from neuro_ros.snn.lava_shim import INSTALL_HINT, has_lava
+from neuro_ros.snn.lava_support import refused_layers
+from neuro_ros.snn.reference import ReferenceEngine
 
 pytestmark = [pytest.mark.lava, pytest.mark.skipif(not has_lava(), reason=f"Lava is not installed: {INSTALL_HINT}")]
 
@@ -60,57 +65,6 @@ def engine():
     lava.close()
 
 
-@pytest.mark.parametrize("kinds", [("dense",), ("conv2d",), ("dense", "conv2d")], ids="-".join)
-def test_random_networks_agree_in_spikes_and_state_each_step(
-    engine, kinds, counts, reference, draw_models, draw_windows
-):
-    examples = counts(f"networks against Lava, {'-'.join(kinds)}", reduced=5, full=100)
-    seen = {"networks": 0, "wraps": 0, "saturations": 0, "spikes": 0}
-
-    @settings(
-        max_examples=examples,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(data=st.data())
-    def check(data):
-        model = data.draw(draw_models(kinds, negative_conv_exp=False))
-        lava, fixed, simulator = rebuilt(engine, model), create_engine(model), reference(model)
-        for indices, bins in data.draw(draw_windows(model, count=2)):
-            for step in range(bins):
-                own = indices[(indices >= step * model.cells) & (indices < (step + 1) * model.cells)]
-                own = own - np.uint32(step * model.cells)
-                hold_both(lava, fixed, own, 1)
-                seen["spikes"] += sum(map(len, simulator.step(own.tolist())))
-        seen["networks"] += 1
-        seen["wraps"] += simulator.wraps
-        seen["saturations"] += simulator.saturations
-
-    check()
-    assert seen["networks"] >= examples
-    assert seen["spikes"] > 0
-
-
-def extreme_model():
-    """Return a network that is certain to wrap u and to saturate v, inside the accumulator bound."""
-    weight = np.full((3, 16), 126, np.int16)
-    weight[1] = -128
-    conv = np.full((2, 1, 2, 2), -256, np.int16)
-    conv[0] = 254
-    network = Network(
-        [
-            Layer("conv", Conv2d(conv, 1, 0, 7), Lif(3, 2, 100, np.array([5, -7]), 3)),
-            Layer("dense", Dense(np.tile(weight, (1, 2))[:, :32], 6), Lif(0, 0, 131071)),
-            Layer("inhibited", Dense(np.full((2, 3), -256, np.int16), 7), Lif(4095, 1, 0, 4095, 7)),
-        ],
-        (1, 5, 5),
-    )
-    return Model(network, ["a", "b"])
-
-
 def test_wrap_and_saturation_agree(engine, reference):
     model = extreme_model()
     lava, fixed, simulator = rebuilt(engine, model), create_engine(model), reference(model)
@@ -143,21 +97,108 @@ def test_state_carries_over_windows_and_between_back_ends(engine):
                 np.testing.assert_array_equal(spikes, wanted_spikes)
 
 
-def test_reset_and_registers(engine):
+def winding_model():
+    """Return a network with a skip, recurrence, delays, pooling and payloads, in which much is in flight."""
+    rng = np.random.default_rng(8)
+
+    def drawn(*shape):
+        return (rng.integers(-30, 50, shape) * 2).astype(np.int16)
+
+    pooled = Projection(SumPool2d(64, 2, weight_exp=-1), delays=rng.integers(0, 4, (2, 6, 6)))
+    skipped = Projection(Conv2d(drawn(2, 1, 4, 4), 1, 0, groups=2), "input", 2)
+    own = Projection(Dense(drawn(3, 3), -2), "out", np.array([0, 5, 1]).reshape(3, 1, 1))
+    network = Network(
+        [
+            Layer("pool", pooled, Lif(300, 200, 30)),
+            Layer("conv", [Projection(Conv2d(drawn(2, 2, 1, 1))), skipped], Lif(300, 200, 90)),
+            Layer("out", [Projection(Dense(drawn(3, 18))), own], Lif(300, 200, 60, [1, 2, 3], 3)),
+        ],
+        (2, 6, 6),
+        input_bits=3,
+    )
+    return Model(network, list("abc"))
+
+
+def test_all_that_is_in_flight_moves_between_back_ends(engine):
+    model = winding_model()
+    lava, own = rebuilt(engine, model), ReferenceEngine(model)
+    rng = np.random.default_rng(9)
+    before = lava.costs()
+
+    def window():
+        indices = np.flatnonzero(rng.random(7 * model.cells) < 0.1).astype(np.uint32)
+        return indices, 7, True, rng.integers(1, 8, indices.size).astype(np.uint8)
+
+    own.run_window(*window())
+    for number, rebuilds in enumerate((1, 1, 2, 2)):  # before any step, and for other registers; else it is written
+        state = own.state()
+        assert all(np.any(layer.a_buff) for layer in state.layers), "or there is nothing to move"
+        lava.set_state(state)
+        assert lava.costs()["rebuilds"] == before["rebuilds"] + rebuilds
+        given = window()
+        assert_same(lava, own, lava.run_window(*given), own.run_window(*given))
+        given = window()
+        back = ReferenceEngine(model)
+        back.set_state(lava.state())
+        assert_same(lava, back, lava.run_window(*given), back.run_window(*given))
+        if number == 1:
+            own.set_registers("conv", du=700)
+
+
+def test_reset_and_registers(engine, caplog):
     model = extreme_model()
     lava, fixed = rebuilt(engine, model), create_engine(model)
+    before = lava.costs()
     indices = np.arange(0, 100, 3, dtype=np.uint32)
     hold_both(lava, fixed, indices, 4)
+    with caplog.at_level(logging.INFO, "neuro_ros.snn.lava_engine"):
+        for each in (lava, fixed):
+            each.set_registers("conv", du=900, vth=5)
+            each.set_registers("dense", dv=7)
+            each.set_registers("dense", dv=7)  # in force already
+        assert lava.state().registers == fixed.state().registers
+        assert lava.costs() == before, "nothing is built before it is needed"
+        hold_both(lava, fixed, indices, 4)
+    after = lava.costs()
+    assert after["rebuilds"] == before["rebuilds"] + 1, "once for both layers"
+    assert after["rebuild_total_s"] == pytest.approx(before["rebuild_total_s"] + after["rebuild_s"])
+    assert f"built anew for other registers in {after['rebuild_s']:.2f} s" in caplog.text
     for each in (lava, fixed):
-        each.set_registers("conv", du=900, vth=5)
+        state = each.state()
+        each.set_registers("dense", dv=4000)
+        each.set_state(state)  # which takes the change back before it was built
     hold_both(lava, fixed, indices, 4)
     for each in (lava, fixed):
         each.reset()
     hold_both(lava, fixed, indices, 4)
+    assert lava.costs() == after, "a small state is written, not built"
     for own, other in zip(fixed.neuron_spikes(), lava.neuron_spikes(), strict=True):
         assert own.shape == other.shape
     with pytest.raises(EngineError, match="unknown register"):
         lava.set_registers("conv", tau=1)
+    with pytest.raises(NetworkError, match="du is 4096"):
+        lava.set_registers("conv", du=4096)
+    hold_both(lava, fixed, indices, 4)
+    assert lava.costs() == after
+
+
+def test_worker_that_dies_of_a_register_change_costs_no_window(engine, caplog):
+    model = extreme_model()
+    lava, fixed = rebuilt(engine, model), create_engine(model)
+    before, pid = lava.costs(), lava.worker_pid
+    indices = np.arange(0, 100, 3, dtype=np.uint32)
+    hold_both(lava, fixed, indices, 4)
+    for each in (lava, fixed):
+        each.set_registers("conv", du=900)
+    os.kill(pid, signal.SIGKILL)
+    hold_both(lava, fixed, indices, 4)
+    after = lava.costs()
+    assert after["rescues"] == before["rescues"] + 1
+    assert after["starts"] == before["starts"] + 1
+    assert after["start_s"] > 0
+    assert after["rebuild_s"] > after["start_s"], "it is part of the cost"
+    assert "going on from that state in another worker" in caplog.text
+    assert lava.worker_pid != pid
 
 
 def process_group(pid):
@@ -224,6 +265,19 @@ def test_killed_worker_is_a_clear_error_and_restarts(eventually):
         lava.run_window(indices, 4)
 
 
+def test_start_up_that_fails_is_a_clear_error(monkeypatch, tmp_path):
+    model = extreme_model()
+    with pytest.raises(EngineError, match=r"no answer to starting Lava within 0\.01 s"):
+        create_engine(model, "lava", start_timeout_s=0.01)
+    broken = tmp_path / "lava" / "magma"
+    broken.mkdir(parents=True)
+    (broken.parent / "__init__.py").touch()
+    (broken / "__init__.py").write_text("raise ImportError('half an installation')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(BackendUnavailableError, match="'lava' needs Lava: ImportError: half an installation"):
+        create_engine(model, "lava")
+
+
 def test_window_time_out():
     model = extreme_model()
     lava = create_engine(model, "lava", window_timeout_s=60.0)
@@ -260,12 +314,26 @@ def test_worker_ends_with_its_parent(eventually, tmp_path):
 
 
 def test_refuses_what_lava_cannot_represent():
-    conv = Conv2d(np.full((1, 1, 2, 2), 2, np.int16), weight_exp=-1)
-    model = Model(Network([Layer("shifted", conv, Lif(0, 0, 1))], (1, 2, 2)), ["one"])
+    resting = Layer("resting", Dense(np.full((4, 4), 2, np.int16)), Lif(0, 0, 1, refractory=3))
+    model = Model(Network([resting, resting_after("late")], (1, 2, 2)), ["one"])
     for backend in ("lava", "loihi"):
-        with pytest.raises(UnsupportedLayerError, match="layer 'shifted' exactly: weight_exp -1") as caught:
+        with pytest.raises(UnsupportedLayerError, match=r"layer 'resting' exactly: .* \(3 steps\).*floating") as caught:
             create_engine(model, backend)
-        assert caught.value.layer == "shifted"
+        assert caught.value.layer == "resting"
+        assert [error.layer for error in caught.value.further] == ["late"]
+
+
+def resting_after(name):
+    return Layer(name, Dense(np.full((1, 4), 2, np.int16)), Lif(0, 0, 1, refractory=1))
+
+
+def test_refuses_what_would_take_too_much_memory():
+    conv = Conv2d(np.full((1, 1, 5, 5), 2, np.int16), 1, 2, weight_exp=-1)
+    assert (
+        "expanded into"
+        in refused_layers(Network([Layer("large", conv, Lif(0, 0, 1))], (1, 512, 512)), "lava")[0].reason
+    )
+    assert refused_layers(Network([Layer("fits", conv, Lif(0, 0, 1))], (1, 128, 128)), "lava") == []
 
 
 def test_loihi_names_what_is_missing():
