@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from neuro_ros.events.types import RecordingError
 
-__all__ = ["DAMAGE", "MAX_CHUNK_BYTES", "Column", "find", "one_line", "open_file", "text"]
+__all__ = ["DAMAGE", "MAX_CHUNK_BYTES", "Column", "find", "library", "one_line", "open_file", "text"]
 
 #: What reading a garbled file is known to raise.
 DAMAGE = (
@@ -49,6 +49,7 @@ _TRIAL = Path(__file__).with_name("_hdf5_trial.py")
 _MAX_ENTRY_BYTES = 1 << 8
 
 _DEFLATE, _SHUFFLE = 1, 2
+OWN_FILTERS = {_DEFLATE, _SHUFFLE}  # unpacked here
 _ECF = 0x8ECF
 _REMEDIES = {
     _ECF: "Prophesee's codec ECF: install its plugin (hdf5_ecf, part of Metavision) and set HDF5_PLUGIN_PATH",
@@ -65,7 +66,8 @@ def one_line(error: BaseException) -> str:
 
 
 @functools.cache
-def _h5py() -> Any:
+def library() -> Any:
+    """Import h5py, and with it the filters that are installed."""
     try:
         import h5py
     except ImportError as error:
@@ -91,10 +93,10 @@ def _try_out(path: Path) -> None:
 
 def open_file(path: Path) -> Any:
     """Open a file for reading; raises one of `DAMAGE`."""
-    _h5py()
+    library()
     _try_out(path)
     # No lock, so that a file on a read-only medium can be read; room in the cache for a whole chunk of each dataset.
-    return _h5py().File(path, "r", locking=False, rdcc_nbytes=MAX_CHUNK_BYTES)
+    return library().File(path, "r", locking=False, rdcc_nbytes=MAX_CHUNK_BYTES)
 
 
 def find(file: Any, name: str) -> Any | None:
@@ -117,7 +119,7 @@ def find(file: Any, name: str) -> Any | None:
         When it lies, or its data lies, in another file, it is not a plain column, its pieces are too large, or
         it is packed with a filter that is not installed.
     """
-    h5py = _h5py()
+    h5py = library()
     item = file
     for part in name.split("/"):
         if not isinstance(item, h5py.Group) or part not in item.keys():  # noqa: SIM118 - `in item` follows links
@@ -127,25 +129,25 @@ def find(file: Any, name: str) -> Any | None:
         item = item[part]
     if not isinstance(item, h5py.Dataset):
         return None
-    if item.external or item.is_virtual:
-        raise RecordingError(f"{file.filename}: the data of {name} lies in other files, which are not read")
     if item.shape is None or len(item.shape) > 1:
         raise RecordingError(f"{file.filename}: {name} is no column; it has the shape {item.shape}")
     if item.dtype.hasobject or item.dtype.itemsize > _MAX_ENTRY_BYTES:
         raise RecordingError(f"{file.filename}: {name} holds {item.dtype.itemsize} bytes an entry, not plain numbers")
+    check_storage(file, name, item)
+    return item
+
+
+def check_storage(file: Any, name: str, item: Any) -> None:
+    """Refuse a dataset that lies elsewhere, in too large pieces, or behind filters that are not all there."""
+    h5py = library()
+    if item.external or item.is_virtual:
+        raise RecordingError(f"{file.filename}: the data of {name} lies in other files, which are not read")
     if item.chunks is not None:
         size = math.prod(item.chunks) * item.dtype.itemsize
         if size > MAX_CHUNK_BYTES:
             raise RecordingError(
                 f"{file.filename}: the pieces of {name} have {size} bytes; no more than {MAX_CHUNK_BYTES} are read"
             )
-    _check_filters(file, name, item)
-    return item
-
-
-def _check_filters(file: Any, name: str, item: Any) -> None:
-    """Refuse a dataset whose filters are not all there."""
-    h5py = _h5py()
     plist = item.id.get_create_plist()
     for index in range(plist.get_nfilters()):
         code = plist.get_filter(index)[0]
@@ -162,6 +164,32 @@ def _inflate(data: bytes, size: int) -> bytes:
     if stream.decompress(stream.unconsumed_tail, 1) or not stream.eof:
         raise ValueError(f"a chunk is cut short, or larger than {size} bytes")
     return unpacked
+
+
+def filters_of(item: Any) -> list[int]:
+    """List the filters of a dataset in the order of their application."""
+    plist = item.id.get_create_plist()
+    return [plist.get_filter(index)[0] for index in range(plist.get_nfilters())]
+
+
+def unpack(item: Any, filters: list[int], corner: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Unpack the chunk at `corner`, flat; raises one of `DAMAGE`."""
+    size = math.prod(item.chunks) * item.dtype.itemsize
+    stored = item.id.get_chunk_info_by_coord(corner).size
+    if not 0 < stored <= size + size // 64 + 1024:  # what does not shrink grows by less than this
+        raise ValueError(f"a chunk of {size} bytes is stored in {stored}")
+    mask, data = item.id.read_direct_chunk(corner)
+    for index in reversed(range(len(filters))):
+        if mask >> index & 1:  # not applied to this chunk
+            continue
+        if filters[index] == _DEFLATE:
+            data = _inflate(data, size)
+        else:
+            planes = np.frombuffer(data, np.uint8).reshape(item.dtype.itemsize, -1)
+            data = np.ascontiguousarray(planes.T).tobytes()
+    if len(data) != size:
+        raise ValueError(f"a chunk of {size} bytes unpacks to {len(data)}")
+    return np.frombuffer(data, item.dtype)
 
 
 class Column:
@@ -190,10 +218,9 @@ class Column:
             self.length = min(self.declared, int(item.id.get_num_chunks()) * self.chunk)
         else:
             self.length = min(self.declared, int(item.id.get_storage_size()) // max(1, self.dtype.itemsize))
-        plist = item.id.get_create_plist()
-        self._filters = [plist.get_filter(index)[0] for index in range(plist.get_nfilters())]
+        self._filters = filters_of(item)
         # What the library would unpack without a limit is unpacked here.
-        self._is_ours = bool(self.chunk) and set(self._filters) <= {_DEFLATE, _SHUFFLE}
+        self._is_ours = bool(self.chunk) and set(self._filters) <= OWN_FILTERS
         self._cached_start = -1
         self._cached = np.empty(0, self.dtype)
 
@@ -207,30 +234,11 @@ class Column:
             end = min(stop, chunk_start + self.chunk)
             if chunk_start != self._cached_start:
                 self._cached_start = -1
-                self._cached = self._unpack(chunk_start)
+                self._cached = unpack(self._item, self._filters, (chunk_start,))
                 self._cached_start = chunk_start
             parts.append(self._cached[start - chunk_start : end - chunk_start])
             start = end
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, self.dtype), *parts])
-
-    def _unpack(self, start: int) -> npt.NDArray[Any]:
-        """Unpack the chunk that begins at `start`."""
-        size = self.chunk * self.dtype.itemsize
-        stored = self._item.id.get_chunk_info_by_coord((start,)).size
-        if not 0 < stored <= size + size // 64 + 1024:  # what does not shrink grows by less than this
-            raise ValueError(f"a chunk of {size} bytes is stored in {stored}")
-        mask, data = self._item.id.read_direct_chunk((start,))
-        for index in reversed(range(len(self._filters))):
-            if mask >> index & 1:  # not applied to this chunk
-                continue
-            if self._filters[index] == _DEFLATE:
-                data = _inflate(data, size)
-            else:
-                planes = np.frombuffer(data, np.uint8).reshape(self.dtype.itemsize, -1)
-                data = np.ascontiguousarray(planes.T).tobytes()
-        if len(data) != size:
-            raise ValueError(f"a chunk of {size} bytes unpacks to {len(data)}")
-        return np.frombuffer(data, self.dtype)
 
 
 def text(file: Any, name: str) -> str:

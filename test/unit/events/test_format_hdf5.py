@@ -283,11 +283,11 @@ def test_damaged_files_are_refused_or_read_as_far_as_they_go(tmp_path, counts):
 def test_without_the_library_there_is_one_line(tmp_path, monkeypatch):
     path = tmp_path / "recording.h5"
     write_metavision(path, make_events(10))
-    _h5py_shim._h5py.cache_clear()
+    _h5py_shim.library.cache_clear()
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(RecordingError, match=r"HDF5 needs the h5py package .*; pip install h5py"):
         open_recording(path)
-    _h5py_shim._h5py.cache_clear()
+    _h5py_shim.library.cache_clear()
 
 
 @pytest.mark.parametrize(
