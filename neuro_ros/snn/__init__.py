@@ -8,9 +8,17 @@ and only in the worker process of the back end that needs it.
 
 from .digest import RunDigest
 from .engine import Engine, WindowResult, backends, create_engine, register_backend
-from .errors import BackendUnavailableError, EngineError, ModelError, NetworkError, StateError, UnsupportedLayerError
+from .errors import (
+    BackendUnavailableError,
+    EngineError,
+    ModelError,
+    ModelKeyError,
+    NetworkError,
+    StateError,
+    UnsupportedLayerError,
+)
 from .model import Model, load_model, save_model
-from .network import Conv2d, Dense, Layer, Lif, Network
+from .network import Conv2d, Dense, Layer, Lif, Network, Projection, SumPool2d
 from .state import LayerState, NetworkState, load_state, save_state
 
 __all__ = [
@@ -24,11 +32,14 @@ __all__ = [
     "Lif",
     "Model",
     "ModelError",
+    "ModelKeyError",
     "Network",
     "NetworkError",
     "NetworkState",
+    "Projection",
     "RunDigest",
     "StateError",
+    "SumPool2d",
     "UnsupportedLayerError",
     "WindowResult",
     "backends",

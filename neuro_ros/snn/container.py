@@ -7,18 +7,19 @@ Reading allocates no more than the file is long and never runs anything from it.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-__all__ = ["ContainerError", "canonical_json", "read", "write"]
+__all__ = ["ContainerError", "canonical_json", "pack", "parse", "read", "write", "write_atomically"]
 
 MAX_HEADER_BYTES = 16 << 20  # a header is names, shapes and a manifest; a larger one is not ours
 MAX_FILE_BYTES = 2 << 30
@@ -34,6 +35,15 @@ def canonical_json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
+def pack(file_format: str, head: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> bytes:
+    """Return the bytes of a file with this head and these tensors."""
+    data: bytes = safetensors.numpy.save(
+        {name: np.asarray(array, order="C") for name, array in tensors.items()},
+        metadata={file_format: canonical_json(head).decode("ascii")},
+    )
+    return data
+
+
 def write(path: Path, file_format: str, head: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> None:
     """Write head and tensors to `path` through a temporary file in the same folder.
 
@@ -42,12 +52,8 @@ def write(path: Path, file_format: str, head: dict[str, Any], tensors: dict[str,
     ContainerError
         When the folder is missing, unwritable or full. What was at `path` stays.
     """
-    data = safetensors.numpy.save(
-        {name: np.asarray(array, order="C") for name, array in tensors.items()},
-        metadata={file_format: canonical_json(head).decode("ascii")},
-    )
     try:
-        write_atomically(path, data)
+        write_atomically(path, pack(file_format, head, tensors))
     except OSError as error:
         raise ContainerError(f"cannot write {path}: {error.strerror or error}") from None
 
@@ -83,47 +89,62 @@ def read(path: Path, file_format: str) -> tuple[dict[str, Any], dict[str, NDArra
     """
     try:
         with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            if not 8 <= size <= MAX_FILE_BYTES:
-                raise ContainerError(f"{path} has {size} bytes, outside 8..{MAX_FILE_BYTES}")
-            start = stream.read(8)
-            length = int.from_bytes(start, "little")
-            if start[:2] in PICKLE_MAGIC and length > MAX_HEADER_BYTES:
-                raise ContainerError(f"{path} is a pickle; pickles can run code and are never read")
-            if length > min(MAX_HEADER_BYTES, size - 8):
-                raise ContainerError(
-                    f"{path} is truncated or not safetensors: its header claims {length} bytes, the file has {size}"
-                )
-            data = start + stream.read(length)
-            head = _head(path, data[8:], file_format)
-            data += stream.read(MAX_FILE_BYTES)
+            return _read(str(path), stream, os.fstat(stream.fileno()).st_size, file_format)
     except OSError as error:
         raise ContainerError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def parse(place: str, data: bytes, file_format: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the head and the tensors of a file that is in memory; `place` names it in errors.
+
+    Raises
+    ------
+    ContainerError
+        As `read` does.
+    """
+    return _read(place, io.BytesIO(data), len(data), file_format)
+
+
+def _read(place: str, stream: BinaryIO, size: int, file_format: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    if not 8 <= size <= MAX_FILE_BYTES:
+        raise ContainerError(f"{place} has {size} bytes, outside 8..{MAX_FILE_BYTES}")
+    start = stream.read(8)
+    length = int.from_bytes(start, "little")
+    if start[:2] in PICKLE_MAGIC and length > MAX_HEADER_BYTES:
+        raise ContainerError(f"{place} is a pickle; pickles can run code and are never read")
+    if length > min(MAX_HEADER_BYTES, size - 8):
+        raise ContainerError(
+            f"{place} is truncated or not safetensors: its header claims {length} bytes, the file has {size}"
+        )
+    data = start + stream.read(length)
+    head = _head(place, data[8:], file_format)
+    data += stream.read(MAX_FILE_BYTES)
     try:
         tensors = safetensors.numpy.load(data)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ContainerError(f"{path} is truncated or damaged: {error}") from None
+        raise ContainerError(f"{place} is truncated or damaged: {error}") from None
     return head, tensors
 
 
-def _head(path: Path, raw: bytes, file_format: str) -> dict[str, Any]:
+def _head(place: str, raw: bytes, file_format: str) -> dict[str, Any]:
     try:
         text = raw.decode("utf-8")
         header = json.loads(text)
         compact = json.dumps(header, ensure_ascii=False, separators=(",", ":"))
     except (ValueError, RecursionError) as error:
-        raise ContainerError(f"{path} is not safetensors: its header is not JSON ({error})") from None
+        raise ContainerError(f"{place} is not safetensors: its header is not JSON ({error})") from None
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or file_format not in metadata:
         found = ", ".join(sorted(metadata)) if isinstance(metadata, dict) and metadata else "nothing"
-        raise ContainerError(f"{path} is not a {file_format} file: its metadata names {found}")
+        raise ContainerError(f"{place} is not a {file_format} file: its metadata names {found}")
     if compact != text.rstrip(" "):
         # a blank changed into a tab is valid JSON, yet not what was saved
-        raise ContainerError(f"{path}: the header is not in its canonical form; the file was changed after saving")
+        raise ContainerError(f"{place}: the header is not in its canonical form; the file was changed after saving")
     try:
         head = json.loads(metadata[file_format])
+        canonical = canonical_json(head).decode("ascii")
     except (ValueError, TypeError, RecursionError) as error:
-        raise ContainerError(f"{path}: the {file_format} entry is not JSON ({error})") from None
-    if not isinstance(head, dict) or canonical_json(head).decode("ascii") != metadata[file_format]:
-        raise ContainerError(f"{path}: the {file_format} entry differs from its canonical form")
+        raise ContainerError(f"{place}: the {file_format} entry is not JSON ({error})") from None
+    if not isinstance(head, dict) or canonical != metadata[file_format]:
+        raise ContainerError(f"{place}: the {file_format} entry differs from its canonical form")
     return head

@@ -19,7 +19,16 @@ from .errors import EngineError
 from .model import Model
 from .state import NetworkState
 
-__all__ = ["Engine", "WindowResult", "backends", "check_indices", "create_engine", "register_backend"]
+__all__ = [
+    "Engine",
+    "WindowResult",
+    "backends",
+    "check_indices",
+    "check_registers",
+    "check_values",
+    "create_engine",
+    "register_backend",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +68,19 @@ class Engine(Protocol):
     model: Model
     backend: str
 
-    def run_window(self, indices: NDArray[np.uint32], bins: int, record: bool = False) -> WindowResult:
-        """Run `bins` steps; `indices` are the ascending flat (bin, c, y, x) cells set in the input."""
+    def run_window(
+        self,
+        indices: NDArray[np.uint32],
+        bins: int,
+        record: bool = False,
+        values: NDArray[np.uint8] | None = None,
+    ) -> WindowResult:
+        """Run `bins` steps; `indices` are the ascending flat (bin, c, y, x) cells set in the input.
+
+        `values` are the payloads of these cells, one each, within 1..2^input_bits - 1 of the network; without
+        them every cell carries 1. A network with binary input (input_bits 0) takes none. A back end without
+        graded input refuses such networks and need not take the argument.
+        """
 
     def state(self) -> NetworkState:
         """Return a copy of the state."""
@@ -151,6 +171,29 @@ def check_indices(indices: Any, bins: int, cells: int) -> NDArray[np.uint32]:
     if array.size > 1 and not bool((array[1:] > array[:-1]).all()):
         raise EngineError("indices are not strictly ascending; sort and deduplicate the cells")
     return array
+
+
+def check_values(values: Any, indices: NDArray[np.uint32], input_bits: int) -> NDArray[np.uint8]:
+    """Return the payload of every index as contiguous uint8; all 1 when `values` is None.
+
+    Raises
+    ------
+    EngineError
+        When the network takes no payloads, or they do not fit its width or the number of indices.
+    """
+    if values is None:
+        return np.ones(indices.size, np.uint8)
+    largest = (1 << input_bits) - 1
+    if not largest:
+        raise EngineError("values were given but the input of this model is binary; give indices alone")
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu" or array.shape != indices.shape:
+        raise EngineError(
+            f"values are {array.dtype} {array.shape}; one integer for each of {indices.size} indices is needed"
+        )
+    if array.size and not 1 <= int(array.min()) <= int(array.max()) <= largest:
+        raise EngineError(f"values span {array.min()}..{array.max()}, outside 1..{largest}; leave silent cells out")
+    return np.ascontiguousarray(array, dtype=np.uint8)
 
 
 def check_registers(current: Mapping[str, int], changes: Mapping[str, int]) -> dict[str, int]:

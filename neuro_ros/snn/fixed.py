@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from . import _kernel
 from .engine import WindowResult, check_indices, check_registers
 from .errors import EngineError, UnsupportedLayerError
+from .features import CHAIN, refusals
 from .model import Model
 from .network import Conv2d, Dense, Layer, Shape
 from .state import LayerState, NetworkState, model_registers
@@ -74,6 +75,8 @@ class FixedEngine:
     backend = "fixed"
 
     def __init__(self, model: Model) -> None:
+        for refusal in refusals(model.network, self.backend, CHAIN | {"one_sign"}):
+            raise refusal
         self.model = model
         network = model.network
         shapes = network.shapes

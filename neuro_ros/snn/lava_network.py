@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UnsupportedLayerError
+from .features import CHAIN, refusals
 from .network import Conv2d, Dense, Network, Shape
 from .state import LayerState
 
@@ -32,13 +33,14 @@ CONV_FIELD_LIMIT = 127  # Lava keeps stride, padding and kernel size in eight si
 
 def refused_layers(network: Network, backend: str) -> list[UnsupportedLayerError]:
     """Return a refusal for every layer that Lava's fixed-point processes cannot represent exactly."""
-    refused = []
+    refused = refusals(network, backend, CHAIN)
+    named = {refusal.layer for refusal in refused}
     for layer in network.layers:
+        if layer.name in named:
+            continue
         connection = layer.connection
         reason = ""
-        if layer.neuron.kind != "lif":
-            reason = f"no fixed-point process for neuron kind {layer.neuron.kind!r}"
-        elif isinstance(connection, Conv2d):
+        if isinstance(connection, Conv2d):
             largest = max(*connection.stride, *connection.padding, *connection.weight.shape[2:])
             if connection.weight_exp < 0:
                 reason = (
@@ -47,8 +49,6 @@ def refused_layers(network: Network, backend: str) -> list[UnsupportedLayerError
                 )
             elif largest > CONV_FIELD_LIMIT:
                 reason = f"kernel, stride or padding {largest} is above {CONV_FIELD_LIMIT}, the width of Lava's field"
-        elif not isinstance(connection, Dense):
-            reason = f"no process for connection kind {connection.kind!r}"
         if reason:
             refused.append(UnsupportedLayerError(backend, layer.name, reason))
     return refused

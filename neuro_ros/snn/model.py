@@ -5,13 +5,18 @@ The container is safetensors (no code runs when a file is read) with one metadat
 entry of JSON. A digest over the manifest and every tensor lies inside, so a
 changed byte is refused with what differs. This module knows nothing of engines.
 
-Layout, version 1::
+Layout::
 
-    metadata["neuro_ros.model"] = {"version": 1, "digest": "<sha256>", "manifest": {...}}
-    tensors "<layer>.connection.<tensor>", "<layer>.neuron.<tensor>"
+    metadata["neuro_ros.model"] = {"version": 1 or 2, "digest": "<sha256>", "manifest": {...}, "signature": {...}}
+    tensors, and the manifest's description of the layers: see `neuro_ros.snn.manifest`
+
+A file has the oldest version that can say what is in it: a network that version 1
+can describe keeps its digest and its model id for ever.
 
 The digest is SHA-256 over the canonical JSON of the manifest and, for each
-tensor in the order of its name: name, dtype, shape, then the bytes.
+tensor in the order of its name: name, dtype, shape, then the bytes. The signature
+is optional (`neuro_ros.snn.signing`), and so is the encryption of the whole file
+(`neuro_ros.snn.sealing`); neither changes digest or model id.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,42 +33,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import container
-from .errors import ModelError, NetworkError
-from .network import (
-    BIAS_EXP_RANGE,
-    BIAS_MANT_RANGE,
-    DECAY_RANGE,
-    VTH_RANGE,
-    WEIGHT_EXP_RANGE,
-    WEIGHT_RANGE,
-    Conv2d,
-    Dense,
-    Layer,
-    Lif,
-    Network,
-)
+from . import container, keys, sealing, signing
+from .errors import ModelError, ModelKeyError, NetworkError
+from .keys import KeySource
+from .manifest import describe, rebuild
+from .network import Network
 
-__all__ = ["MODEL_FORMAT", "MODEL_VERSION", "Model", "load_model", "save_model"]
+__all__ = ["MODEL_FORMAT", "MODEL_VERSIONS", "NORMALISATIONS", "Model", "load_model", "save_model"]
 
 MODEL_FORMAT = "neuro_ros.model"
-MODEL_VERSION = 1
-
-# Stated in every file, so that a reader of another project knows what the integers mean.
-WIDTHS = {
-    "weight": {"range": list(WEIGHT_RANGE), "step": 2},
-    "weight_exp": {"range": list(WEIGHT_EXP_RANGE)},
-    "du": {"bits": 12, "range": list(DECAY_RANGE)},
-    "dv": {"bits": 12, "range": list(DECAY_RANGE)},
-    "vth": {"bits": 17, "range": list(VTH_RANGE)},
-    "bias_mant": {"bits": 13, "range": list(BIAS_MANT_RANGE)},
-    "bias_exp": {"bits": 3, "range": list(BIAS_EXP_RANGE)},
-    "u": {"bits": 24, "overflow": "wraps"},
-    "v": {"bits": 24, "overflow": "saturates"},
-}
-
-_CONNECTIONS: dict[str, Any] = {"dense": Dense, "conv2d": Conv2d}
-_NEURONS: dict[str, Any] = {"lif": Lif}
+MODEL_VERSIONS = (1, 2)  # that this release reads
+NORMALISATIONS = ("binary", "count")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +63,10 @@ class Model:
     name : str
         Short name: letters, digits, ``_`` and ``-``.
     record : mapping
-        Free-form JSON: normalisation, training data, split, seed, accuracy. ``confidence_exponent`` is read by
-        `confidence_exponent`.
+        Free-form JSON: training data, split, seed, accuracy. ``confidence_exponent`` is read by `confidence_exponent`.
+    normalisation : str
+        How the events of a cell become its value: ``binary`` = 1 when at least one fell in it, ``count`` = their
+        number, at most the largest payload of the network.
     """
 
     network: Network
@@ -93,6 +75,7 @@ class Model:
     bins: int = 10
     name: str = "model"
     record: Mapping[str, Any] = field(default_factory=dict)
+    normalisation: str = "binary"
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -116,8 +99,12 @@ class Model:
         exponent = record.get("confidence_exponent", 1.0)
         if isinstance(exponent, bool) or not isinstance(exponent, (int, float)) or not 0.1 <= exponent <= 100.0:
             raise ModelError(f"confidence_exponent is {exponent!r}, outside 0.1..100")
+        if self.normalisation not in NORMALISATIONS:
+            raise ModelError(f"normalisation is {self.normalisation!r}; known are {', '.join(NORMALISATIONS)}")
+        if self.normalisation == "count" and not self.network.input_bits:
+            raise ModelError("normalisation 'count' needs a network with input_bits of at least 1; this one is binary")
         object.__setattr__(self, "record", record)
-        object.__setattr__(self, "digest", _digest(_manifest(self), _tensors(self)))
+        object.__setattr__(self, "digest", _contents(self)[1])
 
     @property
     def model_id(self) -> str:
@@ -135,40 +122,78 @@ class Model:
         return int(np.prod(self.network.input_shape))
 
 
-def save_model(model: Model, path: str | os.PathLike[str]) -> None:
+def save_model(
+    model: Model,
+    path: str | os.PathLike[str],
+    key: KeySource | None = None,
+    signer: KeySource | None = None,
+) -> None:
     """Write `model` to `path` as a whole or not at all.
+
+    Parameters
+    ----------
+    model : Model
+    path : str or path
+    key : KeySource, optional
+        Encrypts the file; see `neuro_ros.snn.keys` for what a source of a key is.
+    signer : KeySource, optional
+        Private key that signs the model.
 
     Raises
     ------
     ModelError
         When the file cannot be written; an older file stays as it was.
+    ModelKeyError
+        When a key cannot be had, or ``cryptography`` is missing.
     """
-    head = {"version": MODEL_VERSION, "digest": model.digest, "manifest": _manifest(model)}
+    path = Path(path)
+    version, digest, manifest, tensors = _contents(model)
+    head = {"version": version, "digest": digest, "manifest": manifest}
+    if signer is not None:
+        head["signature"] = signing.sign(version, digest, keys.read_key(signer, keys.PRIVATE))
+    if key is not None:
+        sealing.write_sealed(path, container.pack(MODEL_FORMAT, head, tensors), keys.read_key(key, keys.AES))
+        return
     try:
-        container.write(Path(path), MODEL_FORMAT, head, _tensors(model))
+        container.write(path, MODEL_FORMAT, head, tensors)
     except container.ContainerError as error:
         raise ModelError(str(error)) from None
 
 
-def load_model(path: str | os.PathLike[str]) -> Model:
+def load_model(
+    path: str | os.PathLike[str],
+    key: KeySource | None = None,
+    trusted: Sequence[KeySource] = (),
+) -> Model:
     """Read a model file and check every part of it.
+
+    Parameters
+    ----------
+    path : str or path
+    key : KeySource, optional
+        Of an encrypted file, which is decrypted in memory only. With a key, a file that is not encrypted is refused.
+    trusted : sequence of KeySource
+        Public keys; if any is given, the model must be signed by one of them.
 
     Raises
     ------
     ModelError
         When the file is missing, foreign, truncated, of another version, or when
         a byte of it differs from what was saved.
+    ModelKeyError
+        When the key is missing or wrong, no trusted key signed the model, or
+        ``cryptography`` is needed and missing.
     """
     path = Path(path)
-    try:
-        head, tensors = container.read(path, MODEL_FORMAT)
-    except container.ContainerError as error:
-        raise ModelError(f"not a usable model file: {error}") from None
+    keyring = [keys.read_key(source, keys.PUBLIC) for source in trusted]
+    head, tensors = _read(path, key)
+    if not set(head) <= {"version", "digest", "manifest", "signature"}:
+        raise ModelError(f"{path}: the head holds entries that this release does not know; refused rather than ignored")
     version = head.get("version")
-    if version != MODEL_VERSION:
+    if type(version) is not int or version not in MODEL_VERSIONS:
         raise ModelError(
-            f"{path}: model format version {version!r}, this release reads version {MODEL_VERSION}; "
-            "convert the file with the release that wrote it"
+            f"{path}: model format version {version!r}, this release reads versions "
+            f"{' and '.join(map(str, MODEL_VERSIONS))}; convert the file with the release that wrote it"
         )
     manifest = head.get("manifest")
     if not isinstance(manifest, dict):
@@ -179,8 +204,9 @@ def load_model(path: str | os.PathLike[str]) -> Model:
             f"{path}: integrity digest is {head.get('digest')!r} but the content has {expected}; "
             "the file was changed after it was saved"
         )
+    signing.check_signature(str(path), head, keyring)
     try:
-        model = _from_manifest(manifest, tensors)
+        model = _from_manifest(version, manifest, tensors)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{path}: the manifest does not describe a model: {error!r}") from None
     except (ModelError, NetworkError) as error:
@@ -192,33 +218,33 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     return model
 
 
-def _manifest(model: Model) -> dict[str, Any]:
-    channels, height, width = model.network.input_shape
-    return {
+def _read(path: Path, key: KeySource | None) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return head and tensors of a plain or an encrypted file."""
+    sealed = sealing.is_sealed(path)
+    if sealed and key is None:
+        raise ModelKeyError(f"{path} is encrypted; give its key")
+    if key is not None and not sealed and path.is_file():
+        raise ModelKeyError(f"{path} is not encrypted although a key was given; give none, or the encrypted file")
+    try:
+        if sealed and key is not None:
+            plain = sealing.open_sealed(path, keys.read_key(key, keys.AES))
+            return container.parse(str(path), plain, MODEL_FORMAT)
+        return container.read(path, MODEL_FORMAT)
+    except container.ContainerError as error:
+        raise ModelError(f"not a usable model file: {error}") from None
+
+
+def _contents(model: Model) -> tuple[int, str, dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return version, digest, manifest and tensors of the file of `model`."""
+    version, description, tensors = describe(model.network, model.normalisation)
+    manifest = {
         "name": model.name,
-        "input": {"channels": channels, "height": height, "width": width},
         "window": {"length_ns": model.window_length_ns, "bins": model.bins},
         "labels": list(model.labels),
-        "widths": WIDTHS,
-        "layers": [
-            {
-                "name": layer.name,
-                "connection": {"kind": layer.connection.kind, **layer.connection.parameters()},
-                "neuron": {"kind": layer.neuron.kind, **layer.neuron.parameters()},
-            }
-            for layer in model.network.layers
-        ],
         "record": model.record,
+        **description,
     }
-
-
-def _tensors(model: Model) -> dict[str, NDArray[Any]]:
-    tensors = {}
-    for layer in model.network.layers:
-        for part, owner in (("connection", layer.connection), ("neuron", layer.neuron)):
-            for name, array in owner.tensors().items():
-                tensors[f"{layer.name}.{part}.{name}"] = array
-    return tensors
+    return version, _digest(manifest, tensors), manifest, tensors
 
 
 def _digest(manifest: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> str:
@@ -230,25 +256,15 @@ def _digest(manifest: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def _from_manifest(manifest: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Model:
-    layers = []
-    for entry in manifest["layers"]:
-        parts = []
-        for part, kinds in (("connection", _CONNECTIONS), ("neuron", _NEURONS)):
-            parameters = dict(entry[part])
-            kind = parameters.pop("kind")
-            if kind not in kinds:
-                raise ModelError(f"layer '{entry['name']}': unknown {part} kind {kind!r}; known are {', '.join(kinds)}")
-            prefix = f"{entry['name']}.{part}."
-            own = {key[len(prefix) :]: array for key, array in tensors.items() if key.startswith(prefix)}
-            try:
-                parts.append(kinds[kind](**parameters, **own))
-            except NetworkError as error:
-                raise ModelError(f"layer '{entry['name']}': {error}") from None
-        layers.append(Layer(entry["name"], *parts))
-    shape = manifest["input"]
-    network = Network(tuple(layers), (shape["channels"], shape["height"], shape["width"]))
+def _from_manifest(version: int, manifest: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Model:
+    network, normalisation = rebuild(version, manifest, tensors)
     window = manifest["window"]
     return Model(
-        network, tuple(manifest["labels"]), window["length_ns"], window["bins"], manifest["name"], manifest["record"]
+        network,
+        tuple(manifest["labels"]),
+        window["length_ns"],
+        window["bins"],
+        manifest["name"],
+        manifest["record"],
+        normalisation,
     )

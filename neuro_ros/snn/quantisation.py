@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import NetworkError
-from .network import (
+from .limits import (
     ACCUMULATOR_LIMIT,
     ACTIVATION_SHIFT,
     BIAS_EXP_RANGE,

@@ -3,12 +3,16 @@
 
 A state is everything that the next step depends on: current u, voltage v and the
 activation in flight a_buff of every neuron (a spike of step t reaches u at t+1,
-and back ends keep the accumulated sum, not the spike), and the registers in
-force. With the same input two back ends continue one state identically.
+or by its delay later, and back ends keep the accumulated sum, not the spike), the
+steps that it still rests, and the registers in force. With the same input two
+back ends continue one state identically.
 
-File, version 1: safetensors with the metadata entry ``neuro_ros.state`` (JSON:
-version, digest, manifest) and int32 tensors ``u.<layer>``, ``v.<layer>``,
-``a_buff.<layer>`` of shape (channels, height, width). u and v are 24 bit values.
+File: safetensors with the metadata entry ``neuro_ros.state`` (JSON: version,
+digest, manifest) and int32 tensors ``u.<layer>``, ``v.<layer>``, ``a_buff.<layer>``
+of shape (channels, height, width). u and v are 24 bit values. Version 2 is written
+where version 1 does not do: ``a_buff.<layer>`` of a population with delays has the
+shape (slots, channels, height, width), slot 0 arriving first; ``refractory.<layer>``
+is there for a population with a refractory period.
 """
 
 from __future__ import annotations
@@ -27,10 +31,10 @@ from .errors import NetworkError, StateError
 from .model import Model
 from .network import Network
 
-__all__ = ["STATE_FORMAT", "STATE_VERSION", "LayerState", "NetworkState", "load_state", "save_state"]
+__all__ = ["STATE_FORMAT", "STATE_VERSIONS", "LayerState", "NetworkState", "load_state", "save_state"]
 
 STATE_FORMAT = "neuro_ros.state"
-STATE_VERSION = 1
+STATE_VERSIONS = (1, 2)  # that this release reads
 U_LIMIT = 1 << 23  # u lies in (-2^23, 2^23]
 V_LIMIT = (1 << 23) - 1  # v lies in -V_LIMIT..V_LIMIT
 A_LIMIT = 1 << 18  # the accumulator bound 2^24, before the shift by 6
@@ -39,11 +43,29 @@ REGISTERS = ("du", "dv", "vth", "bias_exp")
 
 @dataclass(frozen=True, eq=False)
 class LayerState:
-    """u, v and a_buff of one population, (channels, height, width) int32 each."""
+    """The state of one population, int32 arrays of shape (channels, height, width).
+
+    Parameters
+    ----------
+    u, v : array
+        Current and voltage.
+    a_buff : array
+        Activation in flight, already shifted by the weight_exp of each projection and summed: what is
+        added to u in the next step. With delays it is (slots, c, h, w), and slot k is added k steps later.
+    refractory : array or None
+        Steps in which v still stays at 0; None where the population has no refractory period.
+    """
 
     u: NDArray[np.int32]
     v: NDArray[np.int32]
     a_buff: NDArray[np.int32]
+    refractory: NDArray[np.int32] | None = None
+
+    @property
+    def parts(self) -> dict[str, NDArray[np.int32]]:
+        """The arrays that are there, by name."""
+        parts = {"u": self.u, "v": self.v, "a_buff": self.a_buff}
+        return parts if self.refractory is None else {**parts, "refractory": self.refractory}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +107,10 @@ class NetworkState:
     @classmethod
     def at_rest(cls, model: Model) -> NetworkState:
         """Return the state of a network that has not run: all zero, the model's registers."""
-        layers = tuple(LayerState(*(np.zeros(shape, np.int32) for _ in range(3))) for shape in model.network.shapes)
+        layers = tuple(
+            LayerState(**{name: np.zeros(shape, np.int32) for name, (shape, *_) in expected.items()})
+            for expected in _expected_parts(model.network)
+        )
         return cls.of(model, layers)
 
     @classmethod
@@ -125,27 +150,46 @@ class NetworkState:
                 f"the state has {len(self.layers)} layers and {len(self.registers)} register sets, "
                 f"the model {len(model.network.layers)}"
             )
-        limits_of = {"u": (-U_LIMIT + 1, U_LIMIT), "v": (-V_LIMIT, V_LIMIT), "a_buff": (-A_LIMIT, A_LIMIT)}
-        for layer, shape, state, registers in zip(
-            model.network.layers, model.network.shapes, self.layers, self.registers, strict=True
+        for layer, expected, state, registers in zip(
+            model.network.layers, _expected_parts(model.network), self.layers, self.registers, strict=True
         ):
-            for name, limits in limits_of.items():
-                array = getattr(state, name)
+            if list(state.parts) != list(expected):
+                raise StateError(
+                    f"layer '{layer.name}': the state holds {', '.join(state.parts)}; {', '.join(expected)} are needed"
+                )
+            for name, (shape, low, high) in expected.items():
+                array = state.parts[name]
                 if array.dtype != np.int32 or array.shape != shape:
                     raise StateError(
                         f"layer '{layer.name}': {name} is {array.dtype} {array.shape}, int32 {shape} is needed"
                     )
-                if array.size and not limits[0] <= int(array.min()) <= int(array.max()) <= limits[1]:
+                if array.size and not low <= int(array.min()) <= int(array.max()) <= high:
                     raise StateError(
-                        f"layer '{layer.name}': {name} spans {array.min()}..{array.max()}, "
-                        f"outside {limits[0]}..{limits[1]}"
+                        f"layer '{layer.name}': {name} spans {array.min()}..{array.max()}, outside {low}..{high}"
                     )
+            if state.refractory is not None and np.any(state.v[state.refractory > 0]):
+                raise StateError(f"layer '{layer.name}': v is not 0 in neurons that rest after a spike")
             if sorted(registers) != sorted(REGISTERS):
                 raise StateError(f"layer '{layer.name}': registers {sorted(registers)}, {sorted(REGISTERS)} are needed")
             try:
                 replace(layer.neuron, **registers)
             except NetworkError as error:
                 raise StateError(f"layer '{layer.name}': {error}") from None
+
+
+def _expected_parts(network: Network) -> list[dict[str, tuple[tuple[int, ...], int, int]]]:
+    """Return per layer the arrays of a state by name: shape, lowest and highest value."""
+    expected = []
+    for layer, shape, slots in zip(network.layers, network.shapes, network.slots, strict=True):
+        parts: dict[str, tuple[tuple[int, ...], int, int]] = {
+            "u": (shape, 1 - U_LIMIT, U_LIMIT),
+            "v": (shape, -V_LIMIT, V_LIMIT),
+            "a_buff": (shape if slots == 1 else (slots, *shape), -A_LIMIT, A_LIMIT),
+        }
+        if layer.neuron.refractory:
+            parts["refractory"] = (shape, 0, layer.neuron.refractory)
+        expected.append(parts)
+    return expected
 
 
 def model_registers(network: Network) -> list[dict[str, int]]:
@@ -189,15 +233,16 @@ def save_state(state: NetworkState, path: str | os.PathLike[str]) -> str:
     if len(names) != len(state.layers):
         raise StateError(f"the state has {len(state.layers)} layers and a topology of {len(names)}")
     tensors = {
-        f"{part}.{name}": getattr(layer, part)
+        f"{part}.{name}": array
         for name, layer in zip(names, state.layers, strict=True)
-        for part in ("u", "v", "a_buff")
+        for part, array in layer.parts.items()
     }
+    plain = all(layer.refractory is None and layer.a_buff.ndim == 3 for layer in state.layers)
     manifest = _manifest(state)
     digest = _digest(manifest, tensors)
     try:
         container.write(
-            Path(path), STATE_FORMAT, {"version": STATE_VERSION, "digest": digest, "manifest": manifest}, tensors
+            Path(path), STATE_FORMAT, {"version": 1 if plain else 2, "digest": digest, "manifest": manifest}, tensors
         )
     except container.ContainerError as error:
         raise StateError(str(error)) from None
@@ -217,8 +262,11 @@ def load_state(path: str | os.PathLike[str], model: Model | None = None) -> Netw
         head, tensors = container.read(Path(path), STATE_FORMAT)
     except container.ContainerError as error:
         raise StateError(f"not a usable state file: {error}") from None
-    if head.get("version") != STATE_VERSION:
-        raise StateError(f"{path}: state format version {head.get('version')!r}, this release reads {STATE_VERSION}")
+    if head.get("version") not in STATE_VERSIONS:
+        raise StateError(
+            f"{path}: state format version {head.get('version')!r}, this release reads "
+            f"{' and '.join(map(str, STATE_VERSIONS))}"
+        )
     manifest = head.get("manifest")
     if not isinstance(manifest, dict):
         raise StateError(f"{path}: the manifest is missing")
@@ -230,8 +278,10 @@ def load_state(path: str | os.PathLike[str], model: Model | None = None) -> Netw
         )
     try:
         layers = tuple(
-            LayerState(*(tensors[f"{part}.{layer['name']}"] for part in ("u", "v", "a_buff")))
-            for layer in manifest["topology"]["layers"]
+            LayerState(
+                tensors[f"u.{name}"], tensors[f"v.{name}"], tensors[f"a_buff.{name}"], tensors.get(f"refractory.{name}")
+            )
+            for name in (layer["name"] for layer in manifest["topology"]["layers"])
         )
         state = NetworkState(
             layers,

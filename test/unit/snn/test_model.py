@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from neuro_ros.snn import (
     Network,
     NetworkError,
     NetworkState,
+    RunDigest,
     StateError,
     create_engine,
     load_model,
@@ -29,8 +31,10 @@ from neuro_ros.snn import (
     save_model,
     save_state,
 )
+from neuro_ros.snn.reference import ReferenceEngine
 
 LABELS = ("left", "right", "none")
+DATA = Path(__file__).resolve().parents[2] / "data" / "models"
 
 
 def dense(shape=(3, 8), value=2, exp=0):
@@ -137,6 +141,21 @@ def test_model_round_trip(model, tmp_path):
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "m.safetensors").read_bytes()
 
 
+def test_version_1_reads_for_ever():
+    """The file was written by the release that knew version 1 only; so were the digests."""
+    model = load_model(DATA / "version1.safetensors")
+    assert model.digest == "5f0c1fb529d42ab53ec3bdc5ae303696cfece34dc9724035badbc6f14d3805c7"
+    network = model.network
+    assert network.topology_digest() == "1eeb310c8988f5fc6fe830f34be697574255580c9ae7b1929255d81707de45c7"
+    assert (network.depth, network.slots, network.sources) == (3, (1, 1, 1), ((-1,), (0,), (1,)))
+    assert (model.confidence_exponent, model.normalisation, model.record["text"]) == (2.0, "binary", "\u00e4")
+    indices = np.flatnonzero(np.random.default_rng(42).random(40 * model.cells) < 0.3).astype(np.uint32)
+    for engine in (create_engine(model), ReferenceEngine(model)):
+        digest = RunDigest()
+        digest.update(engine.run_window(indices, 40, record=True).steps)
+        assert digest.hexdigest() == "5b3447664ab9a5bb73dfe75e55adda830c1d19cf418007d1c2a4ed18f2de1508"
+
+
 def test_scalar_bias_keeps_its_shape(tmp_path):
     small = Model(Network([Layer("a", dense((2, 1)), Lif(0, 0, 1))], (1, 1, 1)), ("x", "y"))
     save_model(small, tmp_path / "m.safetensors")
@@ -199,11 +218,11 @@ def test_foreign_files_are_refused_with_what_differs(model, tmp_path):
     save_state(NetworkState.at_rest(model), path)
     with pytest.raises(ModelError, match=r"names neuro_ros\.state"):
         load_model(path)
-    write_head(path, {"version": 2, "digest": "", "manifest": {}}, {"w": np.zeros(3)})
-    with pytest.raises(ModelError, match="version 2, this release reads version 1"):
+    write_head(path, {"version": 3, "digest": "", "manifest": {}}, {"w": np.zeros(3)})
+    with pytest.raises(ModelError, match="version 3, this release reads versions 1 and 2"):
         load_model(path)
-    write_head(path, {"version": 2, "digest": "", "manifest": {}}, {"w": np.zeros(3)}, "neuro_ros.state")
-    with pytest.raises(StateError, match="version 2, this release reads 1"):
+    write_head(path, {"version": 3, "digest": "", "manifest": {}}, {"w": np.zeros(3)}, "neuro_ros.state")
+    with pytest.raises(StateError, match="version 3, this release reads 1 and 2"):
         load_state(path)
     save_model(model, path)
     with pytest.raises(StateError, match=r"not a neuro_ros\.state file"):
