@@ -16,6 +16,7 @@ rounded to zero) is counted in a report, never hidden.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,7 @@ __all__ = [
     "choose_scale",
     "du_from_tau",
     "dv_from_tau",
+    "fit_scale",
     "largest_weight",
     "quantise_bias",
     "quantise_threshold",
@@ -191,6 +193,43 @@ def choose_scale(weight: NDArray[Any], fan_in: int, weight_exp: int = 0) -> floa
     return min(largest_weight(fan_in, weight_exp), WEIGHT_RANGE[1]) / peak if peak > 0.0 else 1.0
 
 
+def fit_scale(weights: Sequence[NDArray[Any]]) -> float:
+    """Return the largest scale for which no weight is clipped and the sums of one target fit the accumulator.
+
+    Unlike `choose_scale`, which knows the fan-in alone, this looks at the weights of each target: the sum of those of
+    one sign, over all its projections.
+
+    Parameters
+    ----------
+    weights : sequence of (targets, sources) float arrays
+        One a projection, with the same targets.
+
+    Returns
+    -------
+    float
+        Register units a physical unit; 1 where all weights are zero.
+
+    Raises
+    ------
+    NetworkError
+        When a weight is not finite, or there are too many sources for any weight.
+    """
+    values = [_finite("weight", weight) for weight in weights]
+    peak = max(float(np.abs(weight).max(initial=0.0)) for weight in values)
+    if peak == 0.0:
+        return 1.0
+    sums = sum(
+        np.stack([np.maximum(weight, 0.0).sum(axis=1), np.maximum(-weight, 0.0).sum(axis=1)]) for weight in values
+    )
+    # rounding adds up to half a step of the grid, which is 1, for every source
+    room = (ACCUMULATOR_LIMIT >> ACTIVATION_SHIFT) - sum(weight.shape[1] for weight in values)
+    if room < 2:
+        raise NetworkError(
+            f"{sum(weight.shape[1] for weight in values)} sources exceed the accumulator with any weight"
+        )
+    return min(WEIGHT_RANGE[1] / peak, room / float(np.max(sums)))
+
+
 def _finite(what: str, value: NDArray[Any]) -> NDArray[np.float64]:
     values = np.asarray(value, np.float64)
     bad = int(np.count_nonzero(~np.isfinite(values)))
@@ -199,14 +238,18 @@ def _finite(what: str, value: NDArray[Any]) -> NDArray[np.float64]:
     return values
 
 
-def quantise_weights(weight: NDArray[Any], scale: float) -> QuantisedWeights:
-    """Round float weights to the even grid; halves go to the even neighbour of the grid.
+def quantise_weights(
+    weight: NDArray[Any], scale: float, grid: tuple[int, int, int] = (*WEIGHT_RANGE, 2)
+) -> QuantisedWeights:
+    """Round float weights to the even grid, or another one; halves go to the even neighbour of the grid.
 
     Parameters
     ----------
     weight : array of float
     scale : float
         Register units a physical unit, from `choose_scale` or from training.
+    grid : (int, int, int)
+        Lowest and highest weight and their step, as `neuro_ros.snn.limits.weight_grid` tells.
 
     Raises
     ------
@@ -215,15 +258,16 @@ def quantise_weights(weight: NDArray[Any], scale: float) -> QuantisedWeights:
     """
     _require_positive("scale", scale)
     values = _finite("weight", weight)
-    grid = 2.0 * np.rint(values * (scale / 2.0))
-    limited = np.clip(grid, *WEIGHT_RANGE)
+    lowest, highest, step = grid
+    rounded = step * np.rint(values * (scale / step))
+    limited = np.clip(rounded, lowest, highest)
     integers = limited.astype(np.int16)
     error = float(np.abs(integers / scale - values).max(initial=0.0))
     return QuantisedWeights(
         integers,
         scale,
         int(np.count_nonzero((integers == 0) & (values != 0.0))),
-        int(np.count_nonzero(limited != grid)),
+        int(np.count_nonzero(limited != rounded)),
         error,
     )
 
