@@ -14,6 +14,7 @@ from typing import Any
 __all__ = [
     "add_filter_argument",
     "add_json_argument",
+    "add_model_key_arguments",
     "add_recording_arguments",
     "emit",
     "non_negative_float",
@@ -58,6 +59,20 @@ def non_negative_float(text: str) -> float:
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
     """Declare ``--json``."""
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout instead of text")
+
+
+def add_model_key_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--key`` and ``--trust``: what it takes to read an encrypted or a signed model."""
+    parser.add_argument(
+        "--key", metavar="KEY", help="key of an encrypted model: a file, or env:NAME for an environment variable"
+    )
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="public key, one of which must have signed the model; repeatable",
+    )
 
 
 def add_recording_arguments(parser: argparse.ArgumentParser, name: str = "file") -> None:

@@ -118,7 +118,7 @@ def _read(place: str, stream: BinaryIO, size: int, file_format: str) -> tuple[di
         )
     data = start + stream.read(length)
     head = _head(place, data[8:], file_format)
-    data += stream.read(MAX_FILE_BYTES)
+    data += stream.read(size - len(data))  # a larger number would be allocated, whatever the file holds
     try:
         tensors = safetensors.numpy.load(data)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -100,9 +100,7 @@ def read_key(source: KeySource, kind: str) -> bytes:
             raise ModelKeyError(f"cannot read the key {place}: {getattr(error, 'strerror', None) or error}") from None
     words = text.split()
     if len(words) != 3 or words[0] != _PREFIX:
-        raise ModelKeyError(
-            f"{place} does not hold a key: one line '{_PREFIX} {kind} <64 hexadecimal digits>' is needed"
-        )
+        raise ModelKeyError(f"{place} holds no key: one line '{_PREFIX} {kind} <64 hexadecimal digits>' is needed")
     if words[1] != kind:
         raise ModelKeyError(f"{place} holds a key of kind {words[1][:32]!r}, {kind!r} is needed")
     try:

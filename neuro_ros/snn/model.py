@@ -39,7 +39,16 @@ from .keys import KeySource
 from .manifest import describe, rebuild
 from .network import Network
 
-__all__ = ["MODEL_FORMAT", "MODEL_VERSIONS", "NORMALISATIONS", "Model", "load_model", "save_model"]
+__all__ = [
+    "MODEL_FORMAT",
+    "MODEL_VERSIONS",
+    "NORMALISATIONS",
+    "Model",
+    "load_model",
+    "load_with_signer",
+    "protect_model",
+    "save_model",
+]
 
 MODEL_FORMAT = "neuro_ros.model"
 MODEL_VERSIONS = (1, 2)  # that this release reads
@@ -184,6 +193,13 @@ def load_model(
         When the key is missing or wrong, no trusted key signed the model, or
         ``cryptography`` is needed and missing.
     """
+    return load_with_signer(path, key, trusted)[0]
+
+
+def load_with_signer(
+    path: str | os.PathLike[str], key: KeySource | None = None, trusted: Sequence[KeySource] = ()
+) -> tuple[Model, str | None]:
+    """Do what `load_model` does and say also who signed: the public key in hexadecimal, None = nobody."""
     path = Path(path)
     keyring = [keys.read_key(source, keys.PUBLIC) for source in trusted]
     head, tensors = _read(path, key)
@@ -204,7 +220,7 @@ def load_model(
             f"{path}: integrity digest is {head.get('digest')!r} but the content has {expected}; "
             "the file was changed after it was saved"
         )
-    signing.check_signature(str(path), head, keyring)
+    signer = signing.check_signature(str(path), head, keyring)
     try:
         model = _from_manifest(version, manifest, tensors)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -215,6 +231,48 @@ def load_model(
         raise ModelError(
             f"{path}: the manifest holds entries that this release does not know; refused rather than ignored"
         )
+    return model, signer
+
+
+def protect_model(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    key: KeySource | None = None,
+    trusted: Sequence[KeySource] = (),
+    encrypt: KeySource | None = None,
+    signer: KeySource | None = None,
+) -> Model:
+    """Write a copy of a model file that is encrypted, signed, or both, and return the model.
+
+    Without `signer` the copy keeps the signature of the original: who encrypts need not be who vouches for it.
+
+    Parameters
+    ----------
+    source, target : str or path
+        The same path replaces the file.
+    key, trusted
+        To read `source`, as in `load_model`.
+    encrypt, signer
+        To write `target`, as in `save_model`; at least one of them.
+
+    Raises
+    ------
+    ModelError, ModelKeyError
+        As `load_model` and `save_model` do, and when there is nothing to do.
+    """
+    if encrypt is None and signer is None:
+        raise ModelKeyError("nothing to do: give a key to encrypt with, a key to sign with, or both")
+    model = load_model(source, key, trusted)
+    if signer is not None:
+        save_model(model, target, encrypt, signer)
+    elif encrypt is not None:
+        source = Path(source)
+        aes = keys.read_key(encrypt, keys.AES)
+        if key is not None:
+            plain = sealing.open_sealed(source, keys.read_key(key, keys.AES))
+        else:
+            plain = source.read_bytes()
+        sealing.write_sealed(Path(target), plain, aes)
     return model
 
 

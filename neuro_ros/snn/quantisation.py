@@ -10,13 +10,14 @@ discretisation is that of an exponential sampled once a step::
 
 One weight scale a layer turns floats into integers and, with the 6 bit alignment
 of the state, thresholds and biases too. Whatever is lost on the way (clipped,
-rounded to zero) is counted in a report, never hidden.
+rounded to zero) is counted in a report, never hidden. Delays and refractory periods
+become whole steps; an axonal delay counts on top of the one step that every
+connection takes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,15 +31,20 @@ from .limits import (
     BIAS_EXP_RANGE,
     BIAS_MANT_RANGE,
     DECAY_RANGE,
+    DELAY_RANGE,
+    REFRACTORY_RANGE,
     VTH_RANGE,
     WEIGHT_RANGE,
+    weight_grid,
 )
 
 __all__ = [
     "QuantisedBias",
+    "QuantisedDelays",
     "QuantisedValue",
     "QuantisedWeights",
     "choose_scale",
+    "delay_steps",
     "du_from_tau",
     "dv_from_tau",
     "fit_scale",
@@ -46,6 +52,7 @@ __all__ = [
     "quantise_bias",
     "quantise_threshold",
     "quantise_weights",
+    "refractory_steps",
     "tau_from_du",
     "tau_from_dv",
 ]
@@ -72,17 +79,17 @@ class QuantisedValue:
 
 @dataclass(frozen=True, eq=False)
 class QuantisedWeights:
-    """Even integer weights with a report of what the rounding did.
+    """Integer weights on the grid of their width with a report of what the rounding did.
 
     Parameters
     ----------
-    weight : int16, shape of the input, even, within -256..254
+    weight : int16, shape of the input; for 8 bit mixed-sign weights even, within -256..254
     scale : float
         Register units a physical unit: weight / scale is what the float became.
     zeroed : int
         Weights that were not zero and are now.
     clipped : int
-        Weights beyond the grid.
+        Weights beyond the grid, of the wrong sign included.
     largest_error : float
         Physical units, clipped weights included.
     """
@@ -101,6 +108,15 @@ class QuantisedBias:
     mantissa: NDArray[np.int16]
     exponent: int
     clipped: int
+
+
+@dataclass(frozen=True, eq=False)
+class QuantisedDelays:
+    """Axonal delays in steps, how many hit the register's end, and the largest error in seconds (those included)."""
+
+    steps: NDArray[np.uint8]
+    clipped: int
+    largest_error_s: float
 
 
 def _require_positive(what: str, value: float) -> None:
@@ -159,6 +175,46 @@ def tau_from_dv(dv: int, step_s: float) -> float:
     return _tau(dv, step_s, 0)
 
 
+def refractory_steps(refractory_s: float, step_s: float) -> QuantisedValue:
+    """Return the refractory period in whole steps; its effective value is in seconds.
+
+    Raises
+    ------
+    NetworkError
+        When the period is negative or not finite, or the step is not positive.
+    """
+    _require_positive("step_s", step_s)
+    if not 0.0 <= refractory_s < math.inf:
+        raise NetworkError(f"the refractory period is {refractory_s} s; it must be at least 0 and finite")
+    wanted = round(refractory_s / step_s)
+    register = min(wanted, REFRACTORY_RANGE[1])
+    return QuantisedValue(register, register * step_s, register != wanted)
+
+
+def delay_steps(delay_s: Any, step_s: float) -> QuantisedDelays:
+    """Return axonal delays in whole steps, halves to the even one.
+
+    Parameters
+    ----------
+    delay_s : float or array of float
+        Beyond the one step that every connection takes.
+    step_s : float
+
+    Raises
+    ------
+    NetworkError
+        When a delay is negative or not finite, or the step is not positive.
+    """
+    _require_positive("step_s", step_s)
+    values = _finite("delay", delay_s)
+    if values.size and values.min() < 0.0:
+        raise NetworkError(f"a delay is {values.min()} s; it must be at least 0")
+    wanted = np.rint(values / step_s)
+    steps = np.minimum(wanted, DELAY_RANGE[1])
+    error_s = float(np.abs(steps * step_s - values).max(initial=0.0))
+    return QuantisedDelays(steps.astype(np.uint8), int(np.count_nonzero(steps != wanted)), error_s)
+
+
 def largest_weight(fan_in: int, weight_exp: int = 0) -> int:
     """Return the largest even max abs w that keeps fan-in x max abs w << weight_exp << 6 within 2^24.
 
@@ -193,41 +249,53 @@ def choose_scale(weight: NDArray[Any], fan_in: int, weight_exp: int = 0) -> floa
     return min(largest_weight(fan_in, weight_exp), WEIGHT_RANGE[1]) / peak if peak > 0.0 else 1.0
 
 
-def fit_scale(weights: Sequence[NDArray[Any]]) -> float:
-    """Return the largest scale for which no weight is clipped and the sums of one target fit the accumulator.
+def fit_scale(
+    weight: NDArray[Any], weight_exp: int = 0, payload: int = 1, weight_bits: int = 8, sign_mode: str = "mixed"
+) -> float:
+    """Return about the largest scale with which no weight is clipped and the accumulator bound holds.
 
-    Unlike `choose_scale`, which knows the fan-in alone, this looks at the weights of each target: the sum of those of
-    one sign, over all its projections.
+    Unlike `choose_scale` it looks at the sum of same-sign weights of each target, which is what a network is
+    checked against, so that the grid is used better wherever weights differ in size. Weights of a sign that the
+    grid does not have (none are positive at 1 bit mixed) are left out; `quantise_weights` counts them as clipped.
 
     Parameters
     ----------
-    weights : sequence of (targets, sources) float arrays
-        One a projection, with the same targets.
-
-    Returns
-    -------
-    float
-        Register units a physical unit; 1 where all weights are zero.
+    weight : (targets, ...) float
+        All that reaches one target, or one output channel, in a row.
+    weight_exp : int
+    payload : int
+        Greatest value that a source carries.
+    weight_bits, sign_mode
+        Width of the grid.
 
     Raises
     ------
     NetworkError
-        When a weight is not finite, or there are too many sources for any weight.
+        When a weight is not finite, or no scale leaves any weight but zero.
     """
-    values = [_finite("weight", weight) for weight in weights]
-    peak = max(float(np.abs(weight).max(initial=0.0)) for weight in values)
-    if peak == 0.0:
-        return 1.0
-    sums = sum(
-        np.stack([np.maximum(weight, 0.0).sum(axis=1), np.maximum(-weight, 0.0).sum(axis=1)]) for weight in values
-    )
-    # rounding adds up to half a step of the grid, which is 1, for every source
-    room = (ACCUMULATOR_LIMIT >> ACTIVATION_SHIFT) - sum(weight.shape[1] for weight in values)
-    if room < 2:
-        raise NetworkError(
-            f"{sum(weight.shape[1] for weight in values)} sources exceed the accumulator with any weight"
-        )
-    return min(WEIGHT_RANGE[1] / peak, room / float(np.max(sums)))
+    rows = _finite("weight", weight)
+    rows = rows.reshape(rows.shape[0], -1)
+    lowest, highest, step = weight_grid(weight_bits, sign_mode)
+    bound = (ACCUMULATOR_LIMIT >> ACTIVATION_SHIFT) / (payload * 2.0**weight_exp)
+    limits = []
+    for sign, end in ((1, highest), (-1, -lowest)):
+        own = np.maximum(sign * rows, 0.0)
+        peak, total = float(own.max(initial=0.0)), float(own.sum(axis=1).max(initial=0.0))
+        if peak > 0.0 and end > 0:
+            limits += [end / peak, bound / total]
+    scale = min(limits, default=1.0)
+    while limits:  # rounding up may lead beyond the bound; each turn takes at least a thousandth off
+        grid = step * np.rint(np.clip(rows * (scale / step), lowest / step, highest / step))
+        worst = max(-np.minimum(grid, 0.0).sum(axis=1).min(), np.maximum(grid, 0.0).sum(axis=1).max())
+        if worst == 0.0:
+            raise NetworkError(
+                f"no scale fits {rows.shape[1]} weights a target into the accumulator with weight_exp {weight_exp}; "
+                "lower weight_exp or the fan-in"
+            )
+        if worst <= bound:
+            break
+        scale *= min(bound / worst, 0.999)
+    return scale
 
 
 def _finite(what: str, value: NDArray[Any]) -> NDArray[np.float64]:
@@ -239,35 +307,35 @@ def _finite(what: str, value: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def quantise_weights(
-    weight: NDArray[Any], scale: float, grid: tuple[int, int, int] = (*WEIGHT_RANGE, 2)
+    weight: NDArray[Any], scale: float, weight_bits: int = 8, sign_mode: str = "mixed"
 ) -> QuantisedWeights:
-    """Round float weights to the even grid, or another one; halves go to the even neighbour of the grid.
+    """Round float weights to the grid of a width; halves go to the even neighbour of the grid.
 
     Parameters
     ----------
     weight : array of float
     scale : float
-        Register units a physical unit, from `choose_scale` or from training.
-    grid : (int, int, int)
-        Lowest and highest weight and their step, as `neuro_ros.snn.limits.weight_grid` tells.
+        Register units a physical unit, from `choose_scale`, `fit_scale` or from training.
+    weight_bits, sign_mode
+        Width of the grid, see `neuro_ros.snn.limits.weight_grid`.
 
     Raises
     ------
     NetworkError
-        When a weight is not finite or the scale is not positive.
+        When a weight is not finite, the scale is not positive, or there is no such width.
     """
     _require_positive("scale", scale)
+    lowest, highest, step = weight_grid(weight_bits, sign_mode)
     values = _finite("weight", weight)
-    lowest, highest, step = grid
-    rounded = step * np.rint(values * (scale / step))
-    limited = np.clip(rounded, lowest, highest)
+    grid = step * np.rint(values * (scale / step))
+    limited = np.clip(grid, lowest, highest)
     integers = limited.astype(np.int16)
     error = float(np.abs(integers / scale - values).max(initial=0.0))
     return QuantisedWeights(
         integers,
         scale,
         int(np.count_nonzero((integers == 0) & (values != 0.0))),
-        int(np.count_nonzero(limited != rounded)),
+        int(np.count_nonzero(limited != grid)),
         error,
     )
 

@@ -90,7 +90,7 @@ def open_sealed(path: Path, key: bytes) -> bytes:
                     f"{path} is encrypted with the key of id {header[20:28].hex()}, "
                     f"the key given has id {keys.key_id(key).hex()}; give the right one"
                 )
-            sealed = stream.read(MAX_PLAIN_BYTES)
+            sealed = stream.read(size - HEADER_BYTES)
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from None
     try:

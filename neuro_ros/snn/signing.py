@@ -56,10 +56,8 @@ def check_signature(place: str, head: dict[str, Any], trusted: Iterable[bytes]) 
     known = {key.hex() for key in trusted}
     entry = head.get("signature")
     if entry is None:
-        if trusted:
-            raise ModelKeyError(
-                f"{place} is not signed; {len(known)} trusted keys were given, one of them must sign it"
-            )
+        if known:
+            raise ModelKeyError(f"{place} is not signed; it must be, by one of the {len(known)} trusted keys")
         return None
     crypto = require_cryptography(f"{place} is signed, which")
     if not isinstance(entry, dict) or sorted(entry) != ["algorithm", "public_key", "value"]:

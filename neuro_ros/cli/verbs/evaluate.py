@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from neuro_ros.cli.arguments import add_json_argument, emit, positive_float, positive_int
+from neuro_ros.cli.arguments import add_json_argument, add_model_key_arguments, emit, positive_float, positive_int
 
 SUMMARY = "judge a model on simulated subjects, per recording and per window"
 
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=positive_float, default=1.5, help="length of a gesture (default 1.5)")
     parser.add_argument("--seed", type=int, help="of sensors and performances (default: the split's own)")
     parser.add_argument("--threshold", type=float, default=0.6, help="confidence of a window's decision (default 0.6)")
+    add_model_key_arguments(parser)
     add_json_argument(parser)
 
 
@@ -32,7 +33,12 @@ def main(args: argparse.Namespace) -> int:
     if not 0.0 <= args.threshold <= 1.0:
         raise TrainingError(f"threshold is {args.threshold}; give a share from 0 to 1")
     result = evaluate_model(
-        load_model(model_path(args.model)), args.split, args.subjects, args.seconds, args.seed, args.threshold
+        load_model(model_path(args.model), args.key, args.trust),
+        args.split,
+        args.subjects,
+        args.seconds,
+        args.seed,
+        args.threshold,
     ).as_dict()
     emit(args, result, lambda: _text(result))
     return 0

@@ -8,7 +8,13 @@ from collections import Counter
 
 import numpy as np
 
-from neuro_ros.cli.arguments import add_json_argument, add_recording_arguments, emit, positive_int
+from neuro_ros.cli.arguments import (
+    add_json_argument,
+    add_model_key_arguments,
+    add_recording_arguments,
+    emit,
+    positive_int,
+)
 from neuro_ros.cli.model_windows import ModelWindows
 from neuro_ros.cores.files import model_path
 from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
@@ -26,12 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topic", help="topic of the events, where a bag holds several")
     parser.add_argument("--backend", choices=backends(), default="fixed", help="what runs the network (default: fixed)")
     parser.add_argument("--windows", type=positive_int, metavar="N", help="stop after so many windows (default: all)")
+    add_model_key_arguments(parser)
     add_json_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Print what the network made of the recording."""
-    model = load_model(model_path(args.model))
+    model = load_model(model_path(args.model), args.key, args.trust)
     names = [layer.name for layer in model.network.layers]
     defaults = SnnInferenceParameters()
     evidence = Evidence(model.network.classes)

@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from neuro_ros.cli.arguments import add_json_argument, add_recording_arguments, emit, positive_int
+from neuro_ros.cli.arguments import (
+    add_json_argument,
+    add_model_key_arguments,
+    add_recording_arguments,
+    emit,
+    positive_int,
+)
 from neuro_ros.cli.model_windows import Feed, ModelWindows
 from neuro_ros.cores.files import model_path
 from neuro_ros.events import open_recording
@@ -35,12 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recording_arguments(parser)
     parser.add_argument("--topic", help="topic of the events, where a bag holds several")
     parser.add_argument("--windows", type=positive_int, metavar="N", help="stop after so many windows (default: all)")
+    add_model_key_arguments(parser)
     add_json_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Print the mismatches a back end and layer; exit 1 when there is any."""
-    model = load_model(model_path(args.model))
+    model = load_model(model_path(args.model), args.key, args.trust)
     engines: dict[str, Engine] = {}
     refused: list[dict[str, str]] = []
     unavailable: list[dict[str, str]] = []

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuro_ros.snn.connections import Connection, Conv2d, Dense, SumPool2d
-from neuro_ros.snn.limits import DELAY_RANGE, Shape
+from neuro_ros.snn.limits import Shape
 from neuro_ros.snn.network import Projection
 
 from .base import ExchangeError
@@ -38,8 +38,7 @@ class QuantisedProjection:
     weight_exp : int
     grid : Grid
     source : str
-    delays : int64, () or (c, h, w) of the source
-        Whole steps, not yet clipped.
+    delays : uint8, () or (c, h, w) of the source
     """
 
     linear: LinearMap
@@ -47,7 +46,7 @@ class QuantisedProjection:
     weight_exp: int
     grid: Grid
     source: str
-    delays: NDArray[np.int64]
+    delays: NDArray[np.uint8]
 
     def connection(self) -> Connection:
         """Return the connection."""
@@ -63,20 +62,11 @@ class QuantisedProjection:
             self.weight, linear.stride, linear.padding, self.weight_exp, linear.dilation, linear.groups, bits, sign
         )
 
-    @property
-    def kept_delays(self) -> NDArray[np.int64]:
-        """Delays as the register holds them, one number where they are all the same."""
-        clipped = np.clip(self.delays, *DELAY_RANGE)
-        return np.asarray(clipped.flat[0]) if (clipped == clipped.flat[0]).all() else clipped
-
-    @property
-    def delays_clipped(self) -> int:
-        """Delays beyond the register."""
-        return int(np.count_nonzero(self.delays > DELAY_RANGE[1]))
-
     def projection(self) -> Projection:
-        """Return the projection."""
-        return Projection(self.connection(), self.source, self.kept_delays)
+        """Return the projection, with one delay where they are all the same."""
+        delays = self.delays
+        common = (delays == delays.flat[0]).all()
+        return Projection(self.connection(), self.source, np.asarray(delays.flat[0]) if common else delays)
 
 
 def linear_map(connection: Connection, input_shape: Shape) -> LinearMap:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from neuro_ros.snn import quantisation as q
-from neuro_ros.snn.limits import BIAS_EXP_RANGE, BIAS_MANT_RANGE, REFRACTORY_RANGE, VTH_RANGE, Shape, weight_grid
+from neuro_ros.snn.limits import BIAS_EXP_RANGE, BIAS_MANT_RANGE, REFRACTORY_RANGE, VTH_RANGE, Shape
 from neuro_ros.snn.network import INPUT, Layer, Lif, Network
 
 from .base import ExchangeError, noting, refuse_all
@@ -34,9 +34,6 @@ from .linear import ConvMap, Floats, LinearMap
 from .report import Change, LayerReport, ProjectionReport
 
 __all__ = ["INPUT", "FloatLayer", "FloatNetwork", "FloatProjection", "Hints", "quantise"]
-
-#: A file that asks for more is damaged rather than slow.
-MAX_DELAY_STEPS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -173,7 +170,7 @@ def _rescaled(layer: FloatLayer, linear: LinearMap, factor: Floats | None) -> Li
 def _choose_scale(linears: Sequence[LinearMap], threshold: float, bias: Floats) -> float:
     """Return the largest scale that clips neither weights nor threshold nor bias and keeps the accumulator bound."""
     # a pool's row has as many taps as its window; rows are output channels, as in the bound of the description
-    scale = q.fit_scale([linear.weight.reshape(len(linear.weight), -1) for linear in linears])
+    scale = q.fit_scale(np.hstack([linear.weight.reshape(len(linear.weight), -1) for linear in linears]))
     if threshold > 0.0:
         scale = min(scale, VTH_RANGE[1] / threshold)
     peak = float(np.abs(bias).max(initial=0.0))
@@ -186,14 +183,11 @@ def _quantise_projection(
     layer: FloatLayer, projection: FloatProjection, linear: LinearMap, scale: float, weight_exp: int, grid: Grid
 ) -> tuple[QuantisedProjection, ProjectionReport]:
     weights = linear.weight
-    result = q.quantise_weights(weights, scale, weight_grid(grid.weight_bits, grid.sign_mode))
+    result = q.quantise_weights(weights, scale, grid.weight_bits, grid.sign_mode)
     mean_square = float(np.mean(weights**2))
     error = float(np.mean((result.weight / scale - weights) ** 2))
-    delays = np.asarray(projection.delays, np.float64)
-    if not np.isfinite(delays).all() or delays.min() < 0.0 or delays.max() > MAX_DELAY_STEPS:
-        raise ExchangeError(f"layer '{layer.name}': delays from {delays.min():g} to {delays.max():g} steps")
-    whole = np.rint(delays).astype(np.int64)
-    made = QuantisedProjection(linear, result.weight, weight_exp, grid, projection.source, whole)
+    delays = q.delay_steps(projection.delays, 1.0)
+    made = QuantisedProjection(linear, result.weight, weight_exp, grid, projection.source, delays.steps)
     stored = 1 if isinstance(linear, ConvMap) and linear.is_pool else weights.size
     report = ProjectionReport(
         projection.source,
@@ -202,9 +196,9 @@ def _quantise_projection(
         math.sqrt(error / mean_square) if mean_square > 0.0 else 0.0,
         min(result.zeroed, stored),
         min(result.clipped, stored),
-        int(made.kept_delays.max()),
-        made.delays_clipped,
-        float(np.abs(made.kept_delays - delays).max()),
+        int(delays.steps.max()),
+        delays.clipped,
+        delays.largest_error_s,
     )
     return made, report
 
@@ -240,7 +234,7 @@ def _usable(hints: Hints | None, linears: Sequence[LinearMap], threshold: float)
         return None
     for linear, exponent, grid in zip(linears, hints.weight_exps, hints.grids, strict=True):
         scale = hints.scale * 2.0 ** (hints.weight_exps[0] - exponent)
-        if q.quantise_weights(linear.weight, scale, weight_grid(grid.weight_bits, grid.sign_mode)).clipped:
+        if q.quantise_weights(linear.weight, scale, grid.weight_bits, grid.sign_mode).clipped:
             return None
     return None if q.quantise_threshold(threshold, hints.scale, hints.weight_exps[0]).clipped else hints
 

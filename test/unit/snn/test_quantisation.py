@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from neuro_ros.snn import Dense, Layer, Lif, Network, NetworkError
 from neuro_ros.snn import quantisation as q
+from neuro_ros.snn.limits import weight_grid
 
 STEP_S = 0.005
 
@@ -74,6 +75,61 @@ def test_scale_keeps_the_accumulator_bound(fan_in, weight_exp, seed):
     result = q.quantise_weights(weight, scale)
     assert result.clipped == 0
     Network([Layer("only", Dense(result.weight, weight_exp), Lif(0, 0, 1))], (1, 1, fan_in))  # is not refused
+
+
+WIDTHS = st.tuples(st.integers(1, 8), st.sampled_from(["mixed", "excitatory", "inhibitory"]))
+
+
+@given(WIDTHS, st.integers(1, 400), st.integers(-3, 3), st.sampled_from([1, 7, 255]), st.integers(0, 2**31))
+def test_fitted_scale_uses_the_bound_and_keeps_it(width, fan_in, weight_exp, payload, seed):
+    weight = np.random.default_rng(seed).normal(size=(3, fan_in))
+    if width[1] != "mixed" or width[0] == 1:  # 1 bit mixed has -256 and 0 only
+        weight = np.abs(weight) * (1 if width[1] == "excitatory" else -1)
+    try:
+        scale = q.fit_scale(weight, weight_exp, payload, *width)
+    except NetworkError as error:
+        assert "no scale fits" in str(error)  # noqa: PT017  # only some draws are refused
+        return
+    result = q.quantise_weights(weight, scale, *width)
+    assert result.clipped == 0
+    connection = Dense(result.weight, weight_exp, *width)
+    Network([Layer("only", connection, Lif(0, 0, 1))], (1, 1, fan_in), payload.bit_length() if payload > 1 else 0)
+
+
+def test_fitted_scale_is_the_larger_one():
+    """One large weight among small ones: the sum is far below fan-in x max|w|."""
+    weight = np.full((1, 4000), 0.1)
+    weight[0, 0] = 10.0
+    assert q.fit_scale(weight) == pytest.approx(25.4)
+    assert q.choose_scale(weight, 4000) == pytest.approx(6.4)
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+@pytest.mark.parametrize("mode", ["mixed", "excitatory", "inhibitory"])
+def test_grids_are_those_of_lava(bits, mode):
+    """Every value of a grid survives the clipping and truncation of Lava's ``weightutils``, and nothing else does."""
+    lowest, highest, step = weight_grid(bits, mode)
+    own = set(range(lowest, highest + 1, step))
+    ends = {"mixed": (-256, 255), "excitatory": (0, 255), "inhibitory": (-255, 0)}[mode]
+    shift = 8 - bits + (mode == "mixed")
+    kept = {w for w in range(-256, 256) if min(max(w, ends[0]), ends[1]) >> shift << shift == w}
+    if mode == "inhibitory":  # Lava's floor of -255 gives one level more than the bits can tell apart
+        kept -= {-256}
+    assert own == kept
+    assert len(own) == 2**bits
+
+
+def test_steps_of_rest_and_delay():
+    assert q.refractory_steps(0.012, STEP_S) == q.QuantisedValue(2, 0.01, False)
+    assert q.refractory_steps(9.0, STEP_S).clipped
+    delays = q.delay_steps([0.0, 0.0126, 1.0], STEP_S)
+    assert (delays.steps.tolist(), delays.clipped) == ([0, 3, 62], 1)
+    assert delays.largest_error_s == pytest.approx(0.69)
+    for bad in (-1.0, math.nan, math.inf):
+        with pytest.raises(NetworkError, match="refractory"):
+            q.refractory_steps(bad, STEP_S)
+        with pytest.raises(NetworkError, match="delay"):
+            q.delay_steps([bad], STEP_S)
 
 
 def test_thresholds_and_biases():
