@@ -13,6 +13,7 @@ spike difference) is the same for all.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,7 +125,7 @@ def import_model(
     window_length_ns, bins : int, optional
         Of the file where it is one of ours, else 50 ms in 10 bins, one network step a bin.
     name : str, optional
-        Of the model; of the file where it is one of ours, else ``imported``.
+        Of the model; of the file where it is one of ours, else after the file.
 
     Raises
     ------
@@ -140,7 +141,7 @@ def import_model(
     chosen["labels"] = tuple(labels) if labels is not None else None
     fields = {
         "labels": tuple(f"class{index}" for index in range(integers.classes)),
-        "name": "imported",
+        "name": re.sub(r"[^A-Za-z0-9_-]", "_", Path(path).stem)[:64] or "imported",
         **kept,
         **{key: value for key, value in chosen.items() if value is not None},
     }

@@ -74,8 +74,9 @@ class Graph:
 
 
 def layer_name(name: str) -> str:
-    """Return a name with nothing but letters, digits and underscores."""
-    return re.sub(r"[^0-9A-Za-z_]", "_", name).strip("_") or "layer"
+    """Return a name of letters, digits and underscores that begins with a letter."""
+    plain = re.sub(r"[^0-9A-Za-z_]", "_", name).strip("_")
+    return plain if plain[:1].isalpha() else f"layer{plain}"
 
 
 def remark(fields: Fields) -> dict[str, Any]:

@@ -310,7 +310,7 @@ def _check_end(reader: _Reader, last: Node) -> list[str]:
 def _unique_names(nodes: list[Node]) -> dict[str, str]:
     names: dict[str, str] = {}
     for node in nodes:
-        base = wanted = layer_name(node.name)
+        base = wanted = node.name if remark(node.fields) and "." not in node.name else layer_name(node.name)
         count = 1
         while wanted in names.values() or wanted == INPUT:
             count += 1

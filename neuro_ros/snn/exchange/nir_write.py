@@ -21,7 +21,7 @@ import numpy as np
 
 from neuro_ros.snn.limits import Shape
 from neuro_ros.snn.model import Model
-from neuro_ros.snn.network import INPUT, Conv2d, Dense, Layer, SumPool2d
+from neuro_ros.snn.network import Conv2d, Dense, Layer, SumPool2d
 
 from .base import ExchangeError, refuse_all
 from .fields import write_tree
@@ -115,18 +115,27 @@ def _weights(connection: Any, scale: float, shape_in: Shape, shape: Shape) -> li
     raise ExchangeError(f"a connection of kind {connection.kind!r} has no counterpart in NIR")
 
 
+def _free(name: str, taken: set[str]) -> str:
+    """Return a name for an end of the graph that no layer has."""
+    while name in taken:
+        name += "_"
+    return name
+
+
 def _nodes(model: Model, step_s: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Return the nodes and edges of a model."""
     network = model.network
-    nodes: dict[str, Any] = {INPUT: {"type": "Input", "shape": np.array(_nir_shape(network.input_shape))}}
+    names = {layer.name for layer in network.layers}
+    source, sink = (_free(name, names) for name in ("input", "output"))
+    nodes: dict[str, Any] = {source: {"type": "Input", "shape": np.array(_nir_shape(network.input_shape))}}
     edges = []
     faults = []
     for index, (layer, shape) in enumerate(zip(network.layers, network.shapes, strict=True)):
         scale = _scale(layer)
         first = layer.projections[0].connection.weight_exp
-        for number, (projection, source) in enumerate(zip(layer.projections, network.sources[index], strict=True)):
+        for number, (projection, origin) in enumerate(zip(layer.projections, network.sources[index], strict=True)):
             connection = projection.connection
-            shape_in = network.source_shape(source)
+            shape_in = network.source_shape(origin)
             own_scale = scale * 2.0 ** (first - connection.weight_exp)
             try:
                 chain = _weights(connection, own_scale, shape_in, shape)
@@ -136,7 +145,7 @@ def _nodes(model: Model, step_s: float) -> tuple[dict[str, Any], list[tuple[str,
             if projection.max_delay:
                 delays = projection.source_delays(shape_in).reshape(_nir_shape(shape_in))
                 chain.insert(0, ("delay", {"type": "Delay", "delay": _floats(delays * step_s)}))
-            before = network.layers[source].name if source >= 0 else INPUT
+            before = network.layers[origin].name if origin >= 0 else source
             mark = "" if number == 0 else f"_{number}"
             for suffix, node in chain:
                 name = f"{layer.name}.{suffix}{mark}"
@@ -146,11 +155,8 @@ def _nodes(model: Model, step_s: float) -> tuple[dict[str, Any], list[tuple[str,
             edges.append((before, layer.name))
         nodes[layer.name] = _neuron(layer, shape, step_s, scale)
     refuse_all(faults)
-    last = network.layers[-1].name
-    nodes["output"] = {"type": "Output", "shape": np.array(_nir_shape(network.shapes[-1]))}
-    if last == "output" or INPUT in [layer.name for layer in network.layers]:
-        raise ExchangeError("a layer is called 'input' or 'output', which NIR needs for the ends; rename it")
-    edges.append((last, "output"))
+    nodes[sink] = {"type": "Output", "shape": np.array(_nir_shape(network.shapes[-1]))}
+    edges.append((network.layers[-1].name, sink))
     return nodes, edges
 
 
@@ -163,8 +169,6 @@ def nir_tree(model: Model) -> Mapping[str, Any]:
         When a layer has no counterpart; all such layers are named.
     """
     step_s = model.window_length_ns / model.bins * 1e-9
-    if any(layer.name == "output" for layer in model.network.layers):
-        raise ExchangeError("a layer is called 'output', which NIR needs for the end of the graph; rename it")
     nodes, edges = _nodes(model, step_s)
     remark = {
         "step_s": step_s,

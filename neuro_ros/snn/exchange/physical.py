@@ -180,7 +180,7 @@ def _choose_scale(linears: Sequence[LinearMap], threshold: float, bias: Floats) 
 
 
 def _quantise_projection(
-    layer: FloatLayer, projection: FloatProjection, linear: LinearMap, scale: float, weight_exp: int, grid: Grid
+    projection: FloatProjection, linear: LinearMap, scale: float, weight_exp: int, grid: Grid
 ) -> tuple[QuantisedProjection, ProjectionReport]:
     weights = linear.weight
     result = q.quantise_weights(weights, scale, grid.weight_bits, grid.sign_mode)
@@ -287,7 +287,7 @@ def _quantise_layer(layer: FloatLayer, network: FloatNetwork) -> tuple[Layer, La
     exponents = hints.weight_exps if hints is not None else (0,) * len(linears)
     grids = hints.grids if hints is not None else (Grid(),) * len(linears)
     parts = [
-        _quantise_projection(layer, projection, linear, scale * 2.0 ** (exponents[0] - exponent), exponent, grid)
+        _quantise_projection(projection, linear, scale * 2.0 ** (exponents[0] - exponent), exponent, grid)
         for projection, linear, exponent, grid in zip(layer.projections, linears, exponents, grids, strict=True)
     ]
     vth = q.quantise_threshold(threshold, scale, exponents[0])
