@@ -42,7 +42,8 @@ class WindowResult:
     layer_spikes : (layers,) int64
         Spikes of every population.
     layer_synaptic_ops : (layers,) int64
-        Synapses that carried a spike, per connection.
+        Synapses that carried a spike into each layer, over all its projections; counted when the source spikes,
+        whatever the delay.
     input_spikes, bins : int
         Cells set in the input, and steps run.
     steps : list or None

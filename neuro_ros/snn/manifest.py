@@ -141,15 +141,17 @@ def _layer(entry: dict[str, Any], groups: dict[str, dict[str, NDArray[Any]]], ve
         return groups.get(f"{entry['name']}.{part}", {})
 
     projections = []
-    if version == 1:
-        projections.append(Projection(_part(_CONNECTIONS, "connection", entry["connection"], own("connection"))))
-    else:
-        for k, projection in enumerate(entry["projections"]):
-            arrays = dict(own(f"projection{k}"))
-            delays = arrays.pop("delays")
-            connection = _part(_CONNECTIONS, "connection", projection["connection"], arrays)
-            projections.append(Projection(connection, projection["source"], delays))
-    return Layer(entry["name"], projections, _part(_NEURONS, "neuron", entry["neuron"], own("neuron")))
+    with naming_layer(entry["name"]):
+        if version == 1:
+            projections.append(Projection(_part(_CONNECTIONS, "connection", entry["connection"], own("connection"))))
+        else:
+            for k, projection in enumerate(entry["projections"]):
+                arrays = dict(own(f"projection{k}"))
+                delays = arrays.pop("delays")
+                connection = _part(_CONNECTIONS, "connection", projection["connection"], arrays)
+                projections.append(Projection(connection, projection["source"], delays))
+        neuron = _part(_NEURONS, "neuron", entry["neuron"], own("neuron"))
+    return Layer(entry["name"], projections, neuron)
 
 
 def rebuild(version: int, manifest: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> tuple[Network, str]:
@@ -166,10 +168,7 @@ def rebuild(version: int, manifest: dict[str, Any], tensors: dict[str, NDArray[A
     for key, array in tensors.items():
         part, _, name = key.rpartition(".")
         groups.setdefault(part, {})[name] = array
-    layers = []
-    for entry in manifest["layers"]:
-        with naming_layer(entry["name"]):
-            layers.append(_layer(entry, groups, version))
+    layers = [_layer(entry, groups, version) for entry in manifest["layers"]]
     geometry = manifest["input"]
     shape = (geometry["channels"], geometry["height"], geometry["width"])
     if version == 1:
