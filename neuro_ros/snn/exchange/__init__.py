@@ -153,7 +153,7 @@ def import_model(
 
 def _kept(remarks: Any, classes: int) -> dict[str, Any]:
     """Return what a file of ours keeps of the model around the network, as far as it is of the right kind."""
-    kinds = {"name": str, "labels": list, "window_length_ns": int, "bins": int, "record": dict}
+    kinds = {"name": str, "normalisation": str, "labels": list, "window_length_ns": int, "bins": int, "record": dict}
     kept = {key: remarks[key] for key, kind in kinds.items() if isinstance(remarks.get(key), kind)}
     if len(kept.get("labels", ())) != classes:
         kept.pop("labels", None)

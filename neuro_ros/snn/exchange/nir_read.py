@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from neuro_ros.snn.limits import SIGN_MODES, WEIGHT_BITS_RANGE, WEIGHT_EXP_RANGE, Shape
+from neuro_ros.snn.limits import INPUT_BITS_RANGE, SIGN_MODES, WEIGHT_BITS_RANGE, WEIGHT_EXP_RANGE, Shape
 from neuro_ros.snn.network import INPUT
 
 from .base import ExchangeError, ImportOptions, noting, refuse_all
@@ -171,6 +171,15 @@ def _order(graph: Graph) -> list[Node]:
             stack.pop()
             done.append(name)
     return [graph.nodes[name] for name in reversed(done) if graph.nodes[name].kind in NEURONS]
+
+
+def _own_order(graph: Graph, nodes: list[Node]) -> list[Node]:
+    """Return the populations in the order that a file of ours keeps, where it names just these."""
+    kept = graph.remarks.get("layers")
+    names = {node.name: node for node in nodes}
+    if not isinstance(kept, list) or len(kept) != len(nodes) or not all(isinstance(name, str) for name in kept):
+        return nodes
+    return [names[name] for name in kept] if set(kept) == set(names) and kept[-1] == nodes[-1].name else nodes
 
 
 def _lost(tau: Any, step_s: float, discretisation: str) -> Any:
@@ -354,7 +363,7 @@ def read_nir(path: str | os.PathLike[str], options: ImportOptions) -> FloatNetwo
         )
     nodes = _order(graph)
     last = _last(graph, nodes)
-    nodes = [node for node in nodes if node is not last] + [last]
+    nodes = _own_order(graph, [node for node in nodes if node is not last] + [last])
     reader = _Reader(graph, options, step_s, _unique_names(nodes))
     layers: list[FloatLayer] = []
     faults: list[str] = []
@@ -366,6 +375,13 @@ def read_nir(path: str | os.PathLike[str], options: ImportOptions) -> FloatNetwo
     with noting(faults, "the output"):
         notes = _check_end(reader, last)
     refuse_all(faults)
+    bits = graph.remarks.get("input_bits", 0)
     return FloatNetwork(
-        tuple(layers), reader.shape(graph.source), step_s, options.discretisation, tuple(notes), graph.remarks
+        tuple(layers),
+        reader.shape(graph.source),
+        step_s,
+        options.discretisation,
+        tuple(notes),
+        graph.remarks,
+        bits if isinstance(bits, int) and INPUT_BITS_RANGE[0] <= bits <= INPUT_BITS_RANGE[1] else 0,
     )

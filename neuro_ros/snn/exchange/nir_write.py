@@ -176,7 +176,9 @@ def nir_tree(model: Model) -> Mapping[str, Any]:
         "labels": list(model.labels),
         "window_length_ns": model.window_length_ns,
         "bins": model.bins,
+        "normalisation": model.normalisation,
         "input_bits": model.network.input_bits,
+        "layers": [layer.name for layer in model.network.layers],
         "record": dict(model.record),
     }
     return {
