@@ -22,6 +22,7 @@ __all__ = ["Fields", "read_fields", "write_tree"]
 
 #: Numbers of one file; a network of 2^25 float32 weights is far beyond what a chip holds.
 MAX_BYTES = 1 << 28
+_LARGEST = 1e38  # about what float32 holds; squares stay far from the end of float64
 
 
 class Fields:
@@ -87,6 +88,8 @@ class Fields:
         bad = int(np.count_nonzero(~np.isfinite(array)))
         if bad:
             raise ExchangeError(f"{self.place}/{name} has {bad} values of {array.size} that are not finite")
+        if float(np.abs(array).max()) > _LARGEST:
+            raise ExchangeError(f"{self.place}/{name} has values beyond {_LARGEST:g}")
         return array
 
     def number(self, name: str, default: float | None = None) -> float:

@@ -170,13 +170,14 @@ def _rescaled(layer: FloatLayer, linear: LinearMap, factor: Floats | None) -> Li
 def _choose_scale(linears: Sequence[LinearMap], threshold: float, bias: Floats) -> float:
     """Return the largest scale that clips neither weights nor threshold nor bias and keeps the accumulator bound."""
     # a pool's row has as many taps as its window; rows are output channels, as in the bound of the description
-    scale = q.fit_scale(np.hstack([linear.weight.reshape(len(linear.weight), -1) for linear in linears]))
+    rows = np.hstack([linear.weight.reshape(len(linear.weight), -1) for linear in linears])
+    scale = q.fit_scale(rows) if rows.any() else math.inf
     if threshold > 0.0:
         scale = min(scale, VTH_RANGE[1] / threshold)
     peak = float(np.abs(bias).max(initial=0.0))
     if peak > 0.0:
         scale = min(scale, (BIAS_MANT_RANGE[1] << BIAS_EXP_RANGE[1]) / (64.0 * peak))
-    return scale
+    return scale if math.isfinite(scale) else 1.0
 
 
 def _quantise_projection(

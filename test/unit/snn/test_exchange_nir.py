@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """NIR: our own networks there and back, and those of other libraries beside their own runs."""
 
+import itertools
 import json
 from pathlib import Path
 
+import exchange_peers
 import hypothesis
 import numpy as np
 import pytest
@@ -21,9 +23,8 @@ DATA = Path(__file__).resolve().parents[2] / "data" / "exchange"
 
 
 # --- there and back ---------------------------------------------------------------------------------------------------
-def test_own_networks_come_back_as_the_same_integers(tmp_path, counts, monkeypatch):
+def test_own_networks_come_back_as_the_same_integers(tmp_path, counts, trusted):
     path = tmp_path / "own.nir"
-    monkeypatch.setattr(_h5py_shim, "_try_out", lambda path: None)  # a process a file, for files that are ours
 
     # no shrinking: the networks are small, and it would take minutes
     phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
@@ -35,7 +36,7 @@ def test_own_networks_come_back_as_the_same_integers(tmp_path, counts, monkeypat
         imported = import_model(path, "nir")
         assert imported.model.digest == model.digest
         for layer in imported.report.layers:
-            assert all(part.rms_error == part.zeroed == part.clipped == 0 for part in layer.projections)
+            assert all(part.rms_error < 1e-6 and part.zeroed == part.clipped == 0 for part in layer.projections)
             assert not layer.dropped
 
     round_trip()
@@ -87,7 +88,7 @@ def test_an_edited_file_is_read_by_its_values(tmp_path):
         file["node/nodes/fast.weight/weight"][0, 0] = 1e4  # far beyond what the remembered scale holds
     report = import_model(tmp_path / "own.nir", "nir").report.layers[1]
     assert "scale that the file names" in report.notes[0]
-    assert report.threshold.nominal == pytest.approx(2 * 190 / 256 / 2 * 1.0, rel=0.5)
+    assert report.threshold.nominal == pytest.approx(2 * 190 / 256)
     assert report.projections[0].zeroed > 0
 
 
@@ -128,7 +129,7 @@ def test_the_float_twin_spikes_as_their_library_does(name, integers_differ):
         assert abs(int(integers.sum()) - int(theirs.sum())) <= 0.1 * theirs.sum()
 
 
-def test_biases_act_a_step_earlier_here(tmp_path):
+def test_biases_act_a_step_earlier_here(tmp_path, trusted):
     # a population that is fed a step late integrates its bias once more; the threshold is met a step earlier at first
     _, layers = run_beside("spikingjelly")
     (theirs, twin, integers), _ = layers
@@ -136,9 +137,9 @@ def test_biases_act_a_step_earlier_here(tmp_path):
     assert np.sum(integers != theirs) <= 0.2 * theirs.sum()
 
 
-def test_another_reset_is_not_seen_in_a_file(tmp_path):
+def test_another_reset_is_not_seen_in_a_file(tmp_path, trusted):
     # NIR knows a reset to a value alone; snntorch's default subtracts, a step late, and exports the same graph
-    inputs, theirs, _ = load(DATA / "snntorch_subtract.npz")
+    _, theirs, _ = load(DATA / "snntorch_subtract.npz")
     _, zero, _ = load(DATA / "snntorch.npz")
     _, layers = run_beside("snntorch_subtract")
     assert theirs[0].sum() > zero[0].sum()
@@ -162,9 +163,6 @@ def test_the_report_counts_the_difference():
 
 @pytest.mark.parametrize("make", ["make_snntorch", "make_norse", "make_sinabs", "make_spikingjelly"])
 def test_the_installed_libraries_still_write_the_same(make, tmp_path):
-    import exchange_peers
-
-    pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("nirtorch", reason="nirtorch is not installed")
     library = make.removeprefix("make_")
     pytest.importorskip(library, reason=f"{library} is not installed")
@@ -174,6 +172,12 @@ def test_the_installed_libraries_still_write_the_same(make, tmp_path):
     options = ImportOptions(**load(DATA / f"{library}.npz")[2]["options"])
     fresh, kept = (import_model(folder / f"{library}.nir", "nir", options).model for folder in (tmp_path, DATA))
     assert fresh.network.topology_digest() == kept.network.topology_digest()
+
+
+@pytest.fixture
+def trusted(monkeypatch):
+    """Leave out the process that looks at the structure first, which takes a while, for files that are ours."""
+    monkeypatch.setattr(_h5py_shim, "_try_out", lambda path: None)
 
 
 # --- graphs by hand ---------------------------------------------------------------------------------------------------
@@ -217,7 +221,7 @@ def imported_of(tmp_path, nodes, edges, options=STEP, **sizes):
 
 
 def chain(*names):
-    return list(zip(names[:-1], names[1:], strict=True))
+    return list(itertools.pairwise(names))
 
 
 def euler(weight, neuron, inputs, delays=None, bias=0.0, step_s=0.001):
@@ -237,7 +241,7 @@ def euler(weight, neuron, inputs, delays=None, bias=0.0, step_s=0.001):
     return np.array(spikes)
 
 
-def test_reset_leak_gain_and_threshold_of_each_neuron_become_weights_and_biases(tmp_path):
+def test_reset_leak_gain_and_threshold_of_each_neuron_become_weights_and_biases(tmp_path, trusted):
     rng = np.random.default_rng(5)
     neuron = cuba(
         3,
@@ -263,7 +267,7 @@ def test_reset_leak_gain_and_threshold_of_each_neuron_become_weights_and_biases(
     assert np.sum(integers != expected[:-1]) <= 0.1 * expected.sum()
 
 
-def test_delays_become_steps_and_what_is_too_long_is_counted(tmp_path):
+def test_delays_become_steps_and_what_is_too_long_is_counted(tmp_path, trusted):
     delays = np.array([0.0, 0.003, 0.0125, 0.1])
     nodes = {"d": {"type": "Delay", "delay": delays}, "w": linear(3, 4), "n": cuba(3)}
     imported = imported_of(tmp_path, nodes, chain("in", "d", "w", "n", "out"))
@@ -281,8 +285,8 @@ def test_delays_become_steps_and_what_is_too_long_is_counted(tmp_path):
     assert np.sum(got != expected[:-1]) <= 0.05 * expected.sum()
 
 
-def test_the_bias_of_a_slow_synapse_is_its_steady_state(tmp_path):
-    weight = {"type": "Affine", "weight": np.zeros((2, 4)), "bias": np.array([0.3, 0.0])}
+def test_the_bias_of_a_slow_synapse_is_its_steady_state(tmp_path, trusted):
+    weight = {"type": "Affine", "weight": np.zeros((2, 4)), "bias": np.array([0.024, 0.0])}
     imported = imported_of(tmp_path, {"w": weight, "n": cuba(2)}, chain("in", "w", "n", "out"), out=2)
     (layer,) = imported.report.layers
     assert "steady state" in layer.notes[0]
@@ -290,14 +294,13 @@ def test_the_bias_of_a_slow_synapse_is_its_steady_state(tmp_path):
     engine = ReferenceEngine(imported.model)
     got = np.array([engine.step(np.zeros((4, 1, 1), np.int64))[0].spikes.ravel() for _ in range(400)])
     # beyond the first steps, intervals are those of the steady state
-    assert (
-        np.diff(np.flatnonzero(got[:, 0]))[5:].tolist()
-        == np.diff(np.flatnonzero(expected[:, 0]))[5 : len(got)].tolist()
-    )
+    intervals = [np.diff(np.flatnonzero(spikes[:, 0]))[2:15] for spikes in (got, expected)]
+    assert intervals[0].min() > 10
+    assert np.abs(intervals[0] - intervals[1]).max() <= 1
     assert not got[:, 1].any()
 
 
-def test_subgraphs_and_recurrence_are_taken_apart(tmp_path):
+def test_subgraphs_and_recurrence_are_taken_apart(tmp_path, trusted):
     inner = {
         "type": "NIRGraph",
         "nodes": {
@@ -315,7 +318,7 @@ def test_subgraphs_and_recurrence_are_taken_apart(tmp_path):
     assert sorted(part.source for part in first.projections) == ["cell_lif", "input"]
 
 
-def test_sums_skips_and_scales_become_projections(tmp_path):
+def test_sums_skips_and_scales_become_projections(tmp_path, trusted):
     nodes = {
         "w": linear(3, 4),
         "a": lif(3),
@@ -332,7 +335,7 @@ def test_sums_skips_and_scales_become_projections(tmp_path):
     assert imported.model.network.depth == 2
 
 
-def test_decays_that_differ_are_refused_or_merged(tmp_path):
+def test_decays_that_differ_are_refused_or_merged(tmp_path, trusted):
     nodes = {"w": linear(3, 4), "n": lif(3, tau=np.array([0.01, 0.02, 0.04]))}
     edges = chain("in", "w", "n", "out")
     with pytest.raises(ExchangeError, match=r"node 'n': the membrane leaves from 0.9 to 0.975 .*--merge-decays"):
@@ -342,7 +345,7 @@ def test_decays_that_differ_are_refused_or_merged(tmp_path):
     assert "the mean was taken" in imported.report.layers[0].notes[0]
 
 
-def test_everything_that_has_no_counterpart_is_named_at_once(tmp_path):
+def test_everything_that_has_no_counterpart_is_named_at_once(tmp_path, trusted):
     nodes = {
         "w": linear(3, 4),
         "n": lif(3),
@@ -360,7 +363,7 @@ def test_everything_that_has_no_counterpart_is_named_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("nodes", "edges", "complaint"),
     [
-        ({"n": lif(3)}, chain("in", "n", "out"), "'n'.*v_|'n'|population"),
+        ({"n": lif(3)}, chain("in", "n", "out"), "has 3 values for a population of \\(4, 1, 1\\)"),
         ({"w": linear(3, 5), "n": lif(3)}, chain("in", "w", "n", "out"), "node 'w': weight has 5 columns"),
         ({"w": linear(3, 4)}, chain("in", "w", "out"), "no neurons that spike"),
         ({"w": linear(3, 4), "n": lif(3), "v": linear(2, 3)}, chain("in", "w", "n", "v", "out"), "ends in weights"),
@@ -388,18 +391,18 @@ def test_everything_that_has_no_counterpart_is_named_at_once(tmp_path):
         ),
     ],
 )
-def test_bad_graphs_are_one_line(nodes, edges, complaint, tmp_path):
+def test_bad_graphs_are_one_line(nodes, edges, complaint, tmp_path, trusted):
     with pytest.raises(ExchangeError, match=complaint) as refusal:
         imported_of(tmp_path, nodes, edges)
     assert "\n" not in str(refusal.value)
 
 
-def test_without_a_step_there_is_no_network(tmp_path):
+def test_without_a_step_there_is_no_network(tmp_path, trusted):
     with pytest.raises(ExchangeError, match="give the one that the network was trained with"):
         import_model(DATA / "sinabs.nir", "nir")
 
 
-def test_the_discretisation_is_a_choice(tmp_path):
+def test_the_discretisation_is_a_choice(tmp_path, trusted):
     nodes = {"w": linear(3, 4), "n": lif(3)}
     edges = chain("in", "w", "n", "out")
     kept = {
