@@ -59,12 +59,12 @@ setup(
         "report": ["matplotlib>=3.6"],
         "hdf5": ["h5py>=3.8"],
         "inivation": ["dv-processing>=2.0"],
-        "crypto": ["cryptography>=42"],
+        "crypto": ["cryptography>=3.4"],
         # lava-nc declares Python below 3.11; beyond that it needs pip's --ignore-requires-python.
         "lava": LAVA,
         "test": [
             "atheris>=2.3; python_version >= '3.11' and platform_machine == 'x86_64'",
-            "cryptography>=42",
+            "cryptography>=3.4",
             "hypothesis>=6.100",
             "pytest>=8.0",
             "pyyaml>=6.0",

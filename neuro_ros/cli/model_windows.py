@@ -55,10 +55,11 @@ class ModelWindows:
     Raises
     ------
     ModelError
-        When the model takes another number of channels than a spike tensor has.
+        When the model takes another number of channels than a spike tensor has, or counts of events.
     """
 
     def __init__(self, model: Model, recording: Recording, limit: int | None = None) -> None:
+        model.require_binary_windows()
         channels, height, width = model.network.input_shape
         if channels != CHANNELS:
             raise ModelError(f"the model takes {channels} channels, a spike tensor has {CHANNELS} (OFF and ON)")

@@ -68,6 +68,7 @@ class SnnInferenceCore(Core):
 
     def __init__(self, parameters: SnnInferenceParameters, clocks: Clocks | None = None) -> None:
         self.model = load_model(model_path(parameters.model))
+        self.model.require_binary_windows()
         self._parameters = parameters
         self._clocks = clocks or Clocks()
         self._network = StreamNetwork(self.model, parameters.backend, parameters.max_streams)

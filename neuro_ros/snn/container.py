@@ -54,8 +54,8 @@ def write(path: Path, file_format: str, head: dict[str, Any], tensors: dict[str,
     """
     try:
         write_atomically(path, pack(file_format, head, tensors))
-    except OSError as error:
-        raise ContainerError(f"cannot write {path}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        raise ContainerError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -88,10 +88,12 @@ def read(path: Path, file_format: str) -> tuple[dict[str, Any], dict[str, NDArra
         When it is missing, truncated, not safetensors, or of another format.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # opening a pipe waits for its other end
+            raise ContainerError(f"{path} is not a regular file")
         with path.open("rb") as stream:
             return _read(str(path), stream, os.fstat(stream.fileno()).st_size, file_format)
-    except OSError as error:
-        raise ContainerError(f"cannot read {path}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL byte
+        raise ContainerError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def parse(place: str, data: bytes, file_format: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

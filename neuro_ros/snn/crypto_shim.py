@@ -21,12 +21,13 @@ def require_cryptography(what: str) -> SimpleNamespace:
     Returns
     -------
     SimpleNamespace
-        AESGCM, PrivateKey, PublicKey (Ed25519), InvalidTag, InvalidSignature.
+        AESGCM, PrivateKey, PublicKey (Ed25519), RAW (arguments of `public_bytes`), InvalidTag, InvalidSignature.
     """
     try:
         from cryptography.exceptions import InvalidSignature, InvalidTag
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     except ImportError as error:
         raise ModelKeyError(
             f"{what} needs the package 'cryptography', which is not usable here ({error}): {INSTALL_HINT}"
@@ -35,6 +36,7 @@ def require_cryptography(what: str) -> SimpleNamespace:
         AESGCM=AESGCM,
         PrivateKey=Ed25519PrivateKey,
         PublicKey=Ed25519PublicKey,
+        RAW=(Encoding.Raw, PublicFormat.Raw),
         InvalidTag=InvalidTag,
         InvalidSignature=InvalidSignature,
     )

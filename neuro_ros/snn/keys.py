@@ -47,7 +47,7 @@ def public_of(private: bytes) -> bytes:
         When ``cryptography`` is missing.
     """
     crypto = require_cryptography("a public key")
-    public: bytes = crypto.PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+    public: bytes = crypto.PrivateKey.from_private_bytes(private).public_key().public_bytes(*crypto.RAW)
     return public
 
 

@@ -125,6 +125,14 @@ class Model:
         """How the shares of the evidence are sharpened, see `neuro_ros.snn.decision`; 1 where the record has none."""
         return float(self.record.get("confidence_exponent", 1.0))
 
+    def require_binary_windows(self) -> None:
+        """Raise `ModelError` unless windows that say only which cells are set are what the network was made for."""
+        if self.normalisation != "binary":
+            raise ModelError(
+                f"model {self.model_id} takes the {self.normalisation} of events in a cell, but a spike tensor says "
+                "only whether there were any; use a model with normalisation 'binary'"
+            )
+
     @property
     def cells(self) -> int:
         """Cells of one bin of the input tensor."""

@@ -36,7 +36,8 @@ References
 The equations are those of the bit-accurate LIF, Dense and DelayDense processes of
 Lava 0.10.0 (`lava/proc/lif/models.py`, `lava/proc/dense/models.py`). Lava's
 refractory LIF exists in floating point only: the lines with r restate its
-``refractory_period_end`` in integers, and have no integer twin there.
+``refractory_period_end`` in integers. A test compares them where its arithmetic is
+exact; there is no integer twin.
 """
 
 from __future__ import annotations

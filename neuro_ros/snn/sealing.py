@@ -39,9 +39,11 @@ MAX_PLAIN_BYTES = (1 << 31) - 64  # cryptography takes less than 2 GiB in one ca
 def is_sealed(path: Path) -> bool:
     """Return whether the file at `path` says that it is encrypted; False where it cannot be read."""
     try:
+        if not path.is_file():  # opening a pipe would wait for its other end
+            return False
         with path.open("rb") as stream:
             return stream.read(len(MAGIC)) == MAGIC
-    except OSError:
+    except (OSError, ValueError):
         return False  # whoever reads it as a plain file says why
 
 
@@ -61,8 +63,8 @@ def write_sealed(path: Path, data: bytes, key: bytes) -> None:
     sealed = header + crypto.AESGCM(key).encrypt(nonce, data, header)
     try:
         container.write_atomically(path, sealed)
-    except OSError as error:
-        raise ModelError(f"cannot write {path}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def open_sealed(path: Path, key: bytes) -> bytes:

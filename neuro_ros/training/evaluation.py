@@ -142,6 +142,7 @@ def score_recordings(model: Model, recordings: Sequence[tuple[StepStream, int]])
     """
     if not recordings:
         raise TrainingError("nothing to evaluate; give at least one recording")
+    model.require_binary_windows()
     classes, depth = model.network.classes, model.network.depth
     confusion = np.zeros((classes, classes + 1), np.int64)
     fired: list[npt.NDArray[np.int64]] = [np.zeros(int(np.prod(s)), np.int64) for s in model.network.shapes]

@@ -2,11 +2,18 @@
 """``neuro_ros model``, and the keys of models on the command line."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from neuro_ros.cli.command import main
+from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
+from neuro_ros.cores.snn_inference import SnnInferenceCore
+from neuro_ros.snn import Dense, Layer, Lif, Model, ModelError, Network, save_model
 from neuro_ros.snn.crypto_shim import INSTALL_HINT
+
+DATA = Path(__file__).resolve().parents[2] / "data"
 
 
 def ask(capsys, *arguments):
@@ -67,3 +74,14 @@ def test_keys_encryption_and_signatures(capsys, tmp_path):
     assert "key of id" in complaint(capsys, "model", "inspect", sealed, "--key", other)
     assert "is encrypted; give its key" in complaint(capsys, "model", "inspect", sealed)
     assert "'ed25519-private' is needed" in complaint(capsys, "model", "protect", "gesture", moved, "--sign", aes)
+
+
+def test_models_of_counts_are_not_fed_with_bits(capsys, tmp_path):
+    network = Network([Layer("out", Dense(np.full((1, 8), 2, np.int16)), Lif(1, 2, 3))], (2, 2, 2), 4)
+    path = tmp_path / "counting.safetensors"
+    save_model(Model(network, ("one",), name="counting", normalisation="count"), path)
+    recording = DATA / "evlib_sample.aedat4"
+    for verb in ("run", "verify"):
+        assert "takes the count of events in a cell" in complaint(capsys, verb, path, recording)
+    with pytest.raises(ModelError, match="takes the count of events"):
+        SnnInferenceCore(SnnInferenceParameters(model=str(path)))

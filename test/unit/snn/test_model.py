@@ -209,6 +209,13 @@ def test_foreign_files_are_refused_with_what_differs(model, tmp_path):
         load_model(path)
     with pytest.raises(ModelError, match="Is a directory"):
         load_model(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ModelError, match="is not a regular file"):
+        load_model(tmp_path / "pipe")
+    with pytest.raises(ModelError, match="embedded null byte"):
+        load_model("a\0b")
+    with pytest.raises(ModelError, match="embedded null byte"):
+        save_model(model, "a\0b")
     path.write_bytes(pickle.dumps({"weights": np.zeros(3)}))
     with pytest.raises(ModelError, match="is a pickle"):
         load_model(path)

@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The NumPy reference against unbounded Python integers over every kind, and against the fixed engine on chains."""
+"""The NumPy reference against Python integers over every kind, the fixed engine on chains, and Lava's processes."""
 
+import json
+import os
+import subprocess
+import sys
+
+import lava_oracle
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from random_networks import graded_windows, network_models
@@ -10,6 +17,7 @@ from neuro_ros.snn import (
     create_engine,
 )
 from neuro_ros.snn.features import CHAIN, FEATURES, layer_features
+from neuro_ros.snn.lava_shim import INSTALL_HINT, has_lava
 from neuro_ros.snn.reference import ReferenceEngine
 
 SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
@@ -42,6 +50,7 @@ def test_equals_python_integers_over_every_kind(reference, counts):
             result = engine.run_window(indices, bins, record=True, values=values)
             assert as_lists(result.steps) == simulator.run(indices, bins, values)
             assert_same_state(engine, simulator)
+            engine.state().check(model)  # nothing in flight exceeds the accumulator bound
             seen["spikes"] += int(result.layer_spikes.sum())
         seen["wraps"] += simulator.wraps
         seen["saturations"] += simulator.saturations
@@ -67,3 +76,19 @@ def test_equals_the_fixed_engine_on_chains(counts):
                 np.testing.assert_array_equal(array, theirs.parts[name], err_msg=name)
 
     check()
+
+
+@pytest.mark.lava
+@pytest.mark.skipif(not has_lava(), reason=f"Lava is not installed: {INSTALL_HINT}")
+def test_delays_payloads_one_sign_weights_and_rest_are_those_of_lava():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", lava_oracle.__file__],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert {name: differing for name, (differing, _) in found.items()} == dict.fromkeys(found, 0)
+    assert sum(spikes > 0 for _, spikes in found.values()) >= 5  # a population that is only inhibited says nothing
