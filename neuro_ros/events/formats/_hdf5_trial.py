@@ -7,6 +7,7 @@ back from here it is not asked for elsewhere. Imports nothing of this package, s
 
 from __future__ import annotations
 
+import resource
 import sys
 from typing import Any
 
@@ -14,6 +15,7 @@ _DEPTH = 12  # what `tree` reads: a graph within a graph within a graph
 _ITEMS = 4096
 _CHUNKS = 256
 _STRINGS = 1 << 16
+_PROCESSOR_S = 8
 
 
 def _look(h5py: Any, item: Any, depth: int, seen: set[int]) -> None:
@@ -43,6 +45,7 @@ def _look(h5py: Any, item: Any, depth: int, seen: set[int]) -> None:
 
 def main() -> None:
     """Look through the file; whatever it raises is raised again, and told, where the file is read."""
+    resource.setrlimit(resource.RLIMIT_CPU, (_PROCESSOR_S, _PROCESSOR_S + 1))
     import h5py
 
     with h5py.File(sys.argv[1], "r", locking=False) as file:

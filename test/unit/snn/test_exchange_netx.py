@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Netx: networks of lava-dl beside lava-dl's own integer arithmetic, spike for spike, and our own there and back."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +18,12 @@ from neuro_ros.snn.exchange.fields import write_tree
 from neuro_ros.snn.reference import ReferenceEngine
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "exchange"
+
+
+@pytest.fixture
+def trusted(monkeypatch):
+    """Leave out the process that looks at the structure first, which takes a while, for files that are ours."""
+    monkeypatch.setattr(_h5py_shim, "_try_out", lambda path: None)
 
 
 def spikes_of(model, inputs):
@@ -71,7 +80,7 @@ def test_a_file_of_slayer_spikes_as_slayer_does(name):
     assert imported.model.network.layers[2].projections[0].connection.groups == 2
 
 
-def test_random_networks_of_slayer_spike_alike(tmp_path, counts):
+def test_random_networks_of_slayer_spike_alike(tmp_path, counts, trusted):
     pytest.importorskip("lava.lib.dl", reason="lava-dl is not installed")
     for seed in range(counts("networks of lava-dl", reduced=3, full=200)):
         blocks, inputs, theirs = slayer_network(seed)
@@ -109,7 +118,7 @@ def chain_model(seed):
     return Model(Network(layers, (2, 8, 8)), [f"class{i}" for i in range(5)])
 
 
-def test_own_networks_come_back_as_the_same_integers(tmp_path, counts):
+def test_own_networks_come_back_as_the_same_integers(tmp_path, counts, trusted):
     for seed in range(counts("netx round trips", reduced=3, full=50)):
         model = chain_model(seed)
         export_model(model, tmp_path / "own.net", "netx")
@@ -155,10 +164,34 @@ def test_what_netx_cannot_say_is_named_at_once(tmp_path):
     assert not (tmp_path / "own.net").exists()
 
 
-@pytest.fixture
-def trusted(monkeypatch):
-    """Leave out the process that looks at the structure first, which takes a while, for files that are ours."""
-    monkeypatch.setattr(_h5py_shim, "_try_out", lambda path: None)
+@pytest.mark.lava
+def test_lava_dl_loads_an_export_and_spikes_alike(tmp_path):
+    pytest.importorskip("lava.lib.dl", reason="lava-dl is not installed")
+    rng = np.random.default_rng(4)
+
+    def weight(*shape):
+        return (rng.integers(-40, 41, shape) * 2).astype(np.int16)
+
+    layers = [
+        Layer("conv", Conv2d(weight(4, 2, 3, 3), 2, 1), Lif(800, 300, 200, rng.integers(-20, 20, 4), 6)),
+        Layer("dense", Dense(weight(10, 64)), Lif(1500, 100, 150, rng.integers(-20, 20, 10), 6)),
+        Layer("out", Dense(weight(5, 10)), Lif(4095, 200, 100)),
+    ]
+    model = Model(Network(layers, (2, 8, 8)), list("abcde"))
+    export_model(model, tmp_path / "own.net", "netx")
+    inputs = (rng.random((40, 2, 8, 8)) < 0.2).astype(np.int64)
+    np.save(tmp_path / "in.npy", inputs)
+    script = Path(__file__).resolve().parents[2] / "support" / "exchange_lava.py"
+    command = [sys.executable, str(script), *(str(tmp_path / name) for name in ("own.net", "in.npy", "out.npy"))]
+    paths = os.pathsep.join(path for path in sys.path if path)
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    engine = ReferenceEngine(model)
+    expected = np.array([engine.step(values)[-1].spikes.ravel() for values in inputs]).T
+    assert expected.sum() > 20
+    assert (np.load(tmp_path / "out.npy").astype(bool) == expected).all()
 
 
 # --- files by hand ----------------------------------------------------------------------------------------------------

@@ -161,6 +161,7 @@ def test_the_report_counts_the_difference():
     assert report["layers"][0]["tau_mem"]["effective"] == np.inf
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of nirtorch, by the libraries that call it
 @pytest.mark.parametrize("make", ["make_snntorch", "make_norse", "make_sinabs", "make_spikingjelly"])
 def test_the_installed_libraries_still_write_the_same(make, tmp_path):
     pytest.importorskip("nirtorch", reason="nirtorch is not installed")
