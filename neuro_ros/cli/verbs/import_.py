@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from neuro_ros.cli.arguments import add_json_argument, emit, positive_float, positive_int
+from neuro_ros.cli.arguments import add_json_argument, emit, non_negative_float, positive_float, positive_int
 from neuro_ros.cli.model_windows import ModelWindows
 from neuro_ros.events import open_recording
 from neuro_ros.snn import Model, save_model
@@ -25,6 +25,14 @@ def _shape(text: str) -> tuple[int, int, int]:
     if len(parts) != 3:
         raise argparse.ArgumentTypeError(f"{text!r} is not channels,height,width")
     return positive_int(parts[0]), positive_int(parts[1]), positive_int(parts[2])
+
+
+def _rate(text: str) -> float:
+    """Convert a probability."""
+    value = non_negative_float(text)
+    if value > 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is above 1")
+    return value
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -72,8 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--difference", metavar=f"{_RANDOM}|RECORDING", help="count the spikes that quantisation changes on this input"
     )
     group.add_argument("--windows", type=positive_int, default=20, metavar="N", help="of the comparison (default: 20)")
-    group.add_argument("--rate", type=float, default=0.05, metavar="P", help="of random input a cell (default: 0.05)")
-    group.add_argument("--seed", type=int, default=1, metavar="N", help="of random input (default: 1)")
+    group.add_argument("--rate", type=_rate, default=0.05, metavar="P", help="of random input a cell (default: 0.05)")
+    group.add_argument("--seed", type=positive_int, default=1, metavar="N", help="of random input (default: 1)")
     add_json_argument(parser)
 
 

@@ -30,6 +30,7 @@ __all__ = ["Difference", "FloatTwin", "LayerDifference", "measure", "random_wind
 Spikes = NDArray[np.bool_]
 
 _STATE_LIMIT = float(1 << 23)
+_MAX_SLOTS = 1024  # of spikes on their way in the float network, whose delays no register limits
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ class _State:
             for part, shape in zip(layer.projections, shapes, strict=True)
         ]
         self.slots = 1 + max(int(delays.max()) for delays in self.delays)
+        if self.slots > _MAX_SLOTS:
+            raise ExchangeError(f"layer '{layer.name}': delays of {self.slots - 1} steps are too long to compare")
         self.coming = np.zeros((self.slots, *layer.shape))
         self.at = 0
 

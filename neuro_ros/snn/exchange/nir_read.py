@@ -37,6 +37,7 @@ from .physical import FloatLayer, FloatNetwork, FloatProjection, Hints, uniform
 __all__ = ["read_nir"]
 
 _MAX_PARTS = 64
+_ROUNDING = 1e-5
 
 
 @dataclass
@@ -192,6 +193,7 @@ def _lost(tau: Any, step_s: float, discretisation: str) -> Any:
 def _kept(node: Node, what: str, lost: Any, options: ImportOptions) -> tuple[float, list[str]]:
     """Return the one share that is left after a step, with remarks."""
     kept = 1.0 - np.asarray(lost, np.float64)
+    kept = np.where((kept < 0.0) & (kept > -_ROUNDING), 0.0, kept)  # a time constant of one step, in float32
     if not (np.isfinite(kept).all() and kept.min() >= 0.0 and kept.max() <= 1.0):
         raise ExchangeError(
             f"node '{node.name}': {what} leaves {kept.min():g}..{kept.max():g} after a step, outside 0..1; "
@@ -199,7 +201,7 @@ def _kept(node: Node, what: str, lost: Any, options: ImportOptions) -> tuple[flo
         )
     common = uniform(lost)
     if common is not None:
-        return 1.0 - common, []
+        return max(1.0 - common, 0.0), []
     if not options.merge_decays:
         raise ExchangeError(
             f"node '{node.name}': {what} leaves from {kept.min():g} to {kept.max():g} after a step: a layer has one "
@@ -274,6 +276,9 @@ def _layer(reader: _Reader, node: Node) -> FloatLayer:
     if (reset != 0.0).any():
         notes.append("the reset is not to 0; threshold and leak are counted from it")
     parts = [FloatProjection(_with_gain(node, part, gain, shape), part.source, part.delays) for part in signal.parts]
+    made = {part.linear.output_shape(reader.source_shape(part.source)) for part in parts}
+    if made != {shape}:
+        raise ExchangeError(f"node '{node.name}' gets signals of {shape} and of {', '.join(map(str, made - {shape}))}")
     hints, rest = _hints(fields, len(parts))
     return FloatLayer(
         reader.names[node.name],

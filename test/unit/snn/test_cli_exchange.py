@@ -79,6 +79,8 @@ def test_the_difference_on_a_recording(capsys, tmp_path):
         (("import", DATA / "sinabs.nir", "--format", "nir", "--out", "x", "--step", "-1"), "--step"),
         (("import", DATA / "slayer_1.net", "--format", "netx", "--out", "x", "--input-shape", "2,8"), "2,8"),
         (("import", DATA / "slayer_1.net", "--format", "netx", "--out", "x", "--labels", "a,b"), "2 labels for 9"),
+        (("import", DATA / "sinabs.nir", "--format", "nir", "--out", "x", "--rate", "1.5"), "1.5 is above 1"),
+        (("import", DATA / "sinabs.nir", "--format", "nir", "--out", "x", "--seed", "-1"), "below 1"),
         (("export", "gesture", "--format", "nir", "--out", "/nowhere/x.nir"), "cannot write /nowhere/x.nir"),
         (("export", "missing", "--format", "nir", "--out", "x"), "missing"),
     ],

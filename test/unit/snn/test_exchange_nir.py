@@ -398,6 +398,26 @@ def test_bad_graphs_are_one_line(nodes, edges, complaint, tmp_path, trusted):
     assert "\n" not in str(refusal.value)
 
 
+def test_a_time_constant_of_one_step_forgets_at_once(tmp_path, trusted):
+    nodes = {"w": linear(3, 4), "n": cuba(3, tau_syn=np.float32(0.001), tau_mem=np.float32(0.001))}
+    imported = imported_of(tmp_path, nodes, chain("in", "w", "n", "out"))
+    layer = imported.model.network.layers[0]
+    assert (layer.neuron.du, layer.neuron.dv) == (4095, 4095)
+
+
+def test_a_sum_of_different_shapes_is_refused(tmp_path, trusted):
+    kernel = {
+        "type": "Conv2d",
+        "weight": np.ones((2, 4, 1, 1)),
+        "stride": 1,
+        "padding": np.array([0, 1]),
+        "dilation": 1,
+    }
+    nodes = {"c": kernel | {"groups": 1, "bias": np.zeros(2)}, "w": linear(6, 4), "n": lif(6)}
+    with pytest.raises(ExchangeError, match="node 'n' gets signals of"):
+        imported_of(tmp_path, nodes, [("in", "c"), ("in", "w"), ("c", "n"), ("w", "n"), ("n", "out")], out=6)
+
+
 def test_without_a_step_there_is_no_network(tmp_path, trusted):
     with pytest.raises(ExchangeError, match="give the one that the network was trained with"):
         import_model(DATA / "sinabs.nir", "nir")
