@@ -30,7 +30,8 @@ from .netx_read import read_netx
 from .netx_write import write_netx
 from .nir_read import read_nir
 from .nir_write import write_nir
-from .physical import FloatLayer, FloatNetwork, FloatProjection, quantise
+from .physical import FloatLayer, FloatNetwork, FloatProjection
+from .registers import quantise
 from .report import Change, ImportReport, LayerReport, ProjectionReport
 
 __all__ = [

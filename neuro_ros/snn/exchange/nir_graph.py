@@ -23,7 +23,7 @@ from .base import ExchangeError, refuse_all
 from .fields import Fields
 from .linear import ConvMap, DenseMap, LinearMap, pool
 
-__all__ = ["LINEAR", "NEURONS", "Graph", "Node", "layer_name", "read_graph", "remark"]
+__all__ = ["LINEAR", "NEURONS", "Graph", "Node", "layer_name", "linear_of", "per_neuron", "read_graph", "remark"]
 
 #: Populations that spike.
 NEURONS = ("CubaLIF", "LIF", "IF")

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,130 +29,14 @@ from neuro_ros.snn.network import INPUT
 from .base import ExchangeError, ImportOptions, noting, refuse_all
 from .fields import Fields, read_fields
 from .kinds import Grid
-from .linear import ConvMap, DenseMap, Floats, LinearMap, compose, identity
-from .nir_graph import NEURONS, Graph, Node, layer_name, linear_of, per_neuron, read_graph, remark
+from .linear import ConvMap, LinearMap, identity
+from .nir_graph import NEURONS, Graph, Node, layer_name, per_neuron, read_graph, remark
+from .nir_signals import Part, Reader
 from .physical import FloatLayer, FloatNetwork, FloatProjection, Hints, uniform
 
 __all__ = ["read_nir"]
 
-_MAX_PARTS = 64
-_ROUNDING = 1e-5
-
-
-@dataclass
-class _Part:
-    """One way from a population to where a signal is looked at; `linear` is None where nothing has changed it yet."""
-
-    source: str
-    linear: LinearMap | None = None
-    delays: Any = 0.0
-
-
-@dataclass
-class _Signal:
-    """What a node sends: the sum of its parts and a constant."""
-
-    parts: list[_Part]
-    constant: Floats
-
-
-@dataclass
-class _Reader:
-    """Follows signals back to the populations they come from."""
-
-    graph: Graph
-    options: ImportOptions
-    step_s: float
-    names: dict[str, str] = field(default_factory=dict)
-    signals: dict[str, _Signal] = field(default_factory=dict)
-    active: list[str] = field(default_factory=list)
-
-    def shape(self, name: str) -> Shape:
-        shape = self.graph.nodes[name].shape
-        if shape is None:
-            raise ExchangeError(f"node '{name}' is not reached from the input")
-        return shape
-
-    def source_shape(self, source: str) -> Shape:
-        node = self.graph.source if source == INPUT else next(n for n, own in self.names.items() if own == source)
-        return self.shape(node)
-
-    def sent(self, name: str) -> _Signal:
-        """Return what a node sends."""
-        node = self.graph.nodes[name]
-        if name == self.graph.source:
-            return _Signal([_Part(INPUT)], np.zeros(self.shape(name)))
-        if node.kind in NEURONS:
-            return _Signal([_Part(self.names[name])], np.zeros(self.shape(name)))
-        if name not in self.signals:
-            if name in self.active:
-                raise ExchangeError(f"the circle {' -> '.join([*self.active, name])} has no neurons in it")
-            self.active.append(name)
-            self.signals[name] = self._changed(node, self.received(node))
-            self.active.pop()
-        return self.signals[name]
-
-    def received(self, node: Node) -> _Signal:
-        """Return the sum of what the nodes before send."""
-        parts: list[_Part] = []
-        constant: Any = 0.0
-        for name in node.before:
-            signal = self.sent(name)
-            parts += signal.parts
-            constant = constant + signal.constant.reshape(-1)
-        if not parts:
-            raise ExchangeError(f"node '{node.name}' is fed by nothing")
-        if len(parts) > _MAX_PARTS:
-            raise ExchangeError(f"node '{node.name}' is fed on {len(parts)} ways, {_MAX_PARTS} are understood")
-        return _Signal(parts, constant.reshape(self.shape(node.before[0])))
-
-    def _changed(self, node: Node, signal: _Signal) -> _Signal:
-        """Return what a linear node makes of a signal."""
-        fields = node.fields
-        shape = signal.constant.shape
-        if node.kind == "Delay":
-            return _Signal([self._delayed(node, part, shape) for part in signal.parts], signal.constant)
-        if node.kind == "Scale":
-            factor = per_neuron(fields, "scale", shape)
-            return _Signal([self._scaled(node, part, factor, shape) for part in signal.parts], signal.constant * factor)
-        linear = linear_of(node, shape)
-        if linear is None:
-            return signal
-        parts = [
-            _Part(
-                part.source,
-                linear if part.linear is None else compose(part.linear, linear, self.source_shape(part.source)),
-                part.delays,
-            )
-            for part in signal.parts
-        ]
-        constant = linear.apply(signal.constant[None])[0]
-        if "bias" in fields:
-            bias = fields.array("bias").ravel()
-            if bias.size not in (1, constant.shape[0]):
-                raise ExchangeError(f"{fields.place}/bias has {bias.size} values for {constant.shape[0]} channels")
-            constant = constant + bias.reshape(-1, 1, 1)
-        return _Signal(parts, constant)
-
-    def _delayed(self, node: Node, part: _Part, shape: Shape) -> _Part:
-        steps = per_neuron(node.fields, "delay", shape) / self.step_s
-        if part.linear is None:
-            return _Part(part.source, None, np.broadcast_to(steps, shape) + part.delays)
-        common = uniform(steps)
-        if common is None:
-            raise ExchangeError(f"node '{node.name}': delays that differ between neurons behind weights")
-        return _Part(part.source, part.linear, part.delays + common)
-
-    @staticmethod
-    def _scaled(node: Node, part: _Part, factor: Any, shape: Shape) -> _Part:
-        planes = np.broadcast_to(factor, shape).reshape(shape[0], -1)
-        is_dense = isinstance(part.linear, DenseMap)
-        if not is_dense and not (planes == planes[:, :1]).all():
-            raise ExchangeError(f"node '{node.name}': a scale that differs within a channel")
-        factors = planes[:, 0] if planes.size and uniform(planes) is None else planes.flat[0]
-        if part.linear is None:
-            return _Part(part.source, identity(shape, factors), part.delays)
-        return _Part(part.source, part.linear.scaled(np.reshape(factors, (-1, 1, 1))), part.delays)
+_ROUNDING = 1e-5  # of a float32 time constant of one step
 
 
 def _order(graph: Graph) -> list[Node]:
@@ -240,7 +123,7 @@ def _hints(fields: Fields, count: int) -> tuple[Hints | None, int]:
     return (hints, rest) if sound else (None, 0)
 
 
-def _layer(reader: _Reader, node: Node) -> FloatLayer:
+def _layer(reader: Reader, node: Node) -> FloatLayer:
     """Return the layer of a population."""
     fields, options, step_s = node.fields, reader.options, reader.step_s
     shape = reader.shape(node.name)
@@ -294,7 +177,7 @@ def _layer(reader: _Reader, node: Node) -> FloatLayer:
     )
 
 
-def _with_gain(node: Node, part: _Part, gain: Any, shape: Shape) -> LinearMap:
+def _with_gain(node: Node, part: Part, gain: Any, shape: Shape) -> LinearMap:
     """Return the map of a part times the gain of the neurons that it feeds."""
     linear = identity(shape) if part.linear is None else part.linear
     common = uniform(gain)
@@ -308,7 +191,7 @@ def _with_gain(node: Node, part: _Part, gain: Any, shape: Shape) -> LinearMap:
     return linear.scaled(gains.reshape(-1, 1, 1))
 
 
-def _check_end(reader: _Reader, last: Node) -> list[str]:
+def _check_end(reader: Reader, last: Node) -> list[str]:
     """Return remarks about what lies between the last population and the output."""
     signal = reader.received(reader.graph.nodes[reader.graph.sink])
     name = reader.names[last.name]
@@ -369,7 +252,7 @@ def read_nir(path: str | os.PathLike[str], options: ImportOptions) -> FloatNetwo
     nodes = _order(graph)
     last = _last(graph, nodes)
     nodes = _own_order(graph, [node for node in nodes if node is not last] + [last])
-    reader = _Reader(graph, options, step_s, _unique_names(nodes))
+    reader = Reader(graph, options, step_s, _unique_names(nodes))
     layers: list[FloatLayer] = []
     faults: list[str] = []
     notes: list[str] = []

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from random_networks import ALL, connections
+from random_networks import ALL, BUDGET, SEEDS, Chance, connection
 
 from neuro_ros.snn.exchange import ExchangeError
 from neuro_ros.snn.exchange.kinds import linear_map
@@ -18,14 +18,14 @@ def shapes(draw):
     return draw(st.integers(1, 3)), draw(st.integers(1, 7)), draw(st.integers(1, 7))
 
 
-@given(st.data(), shapes())
-def test_a_map_is_what_the_connection_does(data, shape):
-    connection = connections(data.draw, shape, None, 1 << 18, ALL, False, True)
-    linear = linear_map(connection, shape)
-    assert linear.output_shape(shape) == connection.output_shape(shape)
-    values = np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, 2, shape)
-    expected = accumulate(connection, values.astype(np.int64))
-    assert (linear.apply(values[None].astype(float))[0] == expected).all()
+@given(SEEDS, shapes())
+def test_a_map_is_what_the_connection_does(seed, shape):
+    chance = Chance(seed)
+    made = connection(chance, shape, None, BUDGET, ALL, False, True)
+    linear = linear_map(made, shape)
+    assert linear.output_shape(shape) == made.output_shape(shape)
+    values = chance.rng.integers(0, 2, shape)
+    assert (linear.apply(values[None].astype(float))[0] == accumulate(made, values.astype(np.int64))).all()
 
 
 @st.composite

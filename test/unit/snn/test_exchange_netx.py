@@ -301,6 +301,15 @@ def test_weights_off_the_grid_are_rounded_and_reported(tmp_path, trusted):
     assert "another one was chosen" in imported.report.layers[0].notes[0]
 
 
+def test_sums_beyond_the_accumulator_are_scaled_down_and_reported(tmp_path, trusted):
+    # 1500 synapses of 254 are beyond 2^24 >> 6, which lava-dl's int64 does not mind
+    imported = imported_of(tmp_path, dense(2, 1500, weight=np.full((2, 1500), 254.0)))
+    (layer,) = imported.report.layers
+    assert layer.scale < 0.7
+    assert "overflow with the scale of the file" in layer.notes[0]
+    assert layer.threshold.effective == pytest.approx(80, rel=0.02)
+
+
 def test_input_neurons_are_a_layer(tmp_path, trusted):
     first = {"type": kind("input"), "shape": np.array([2, 3, 3]), "neuron": NEURON, "weight": np.array([[96.0]])}
     imported = imported_of(tmp_path, first, dense(3, 18))

@@ -87,7 +87,7 @@ def test_an_edited_file_is_read_by_its_values(tmp_path):
         file["node/nodes/fast/v_threshold"][...] *= 2
         file["node/nodes/fast.weight/weight"][0, 0] = 1e4  # far beyond what the remembered scale holds
     report = import_model(tmp_path / "own.nir", "nir").report.layers[1]
-    assert "scale that the file names" in report.notes[0]
+    assert "overflow with the scale of the file" in report.notes[0]
     assert report.threshold.nominal == pytest.approx(2 * 190 / 256)
     assert report.projections[0].zeroed > 0
 
