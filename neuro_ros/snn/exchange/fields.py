@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from neuro_ros.events.formats import _h5py_shim as h5
-from neuro_ros.events.formats._hdf5_tree import create_file, tree
-from neuro_ros.events.types import RecordingError
+from neuro_ros import hdf5 as h5
 from neuro_ros.snn.container import write_atomically
 
 from .base import ExchangeError
@@ -31,7 +29,7 @@ class Fields:
     Parameters
     ----------
     entries : mapping
-        As `neuro_ros.events.formats._hdf5_tree.tree` returns it.
+        As `neuro_ros.hdf5.tree` returns it.
     place : str
         Path of the group in the file, for messages.
     """
@@ -144,8 +142,8 @@ def read_fields(path: str | os.PathLike[str]) -> Fields:
         raise ExchangeError(f"{path} is no file, or empty")
     try:
         with h5.open_file(path) as file:
-            return Fields(tree(file, MAX_BYTES), "")
-    except RecordingError as error:
+            return Fields(h5.tree(file, MAX_BYTES), "")
+    except h5.Hdf5Error as error:
         raise ExchangeError(str(error)) from None
     except (*h5.DAMAGE, RecursionError) as error:
         raise ExchangeError(f"{path}: not readable as HDF5: {h5.one_line(error)}") from error
@@ -160,9 +158,9 @@ def write_tree(entries: Mapping[str, Any], path: str | os.PathLike[str]) -> None
         When it cannot be written; an older file stays as it was.
     """
     try:
-        data = create_file(entries)
+        data = h5.create_file(entries)
         write_atomically(Path(path), data)
-    except RecordingError as error:
+    except h5.Hdf5Error as error:
         raise ExchangeError(str(error)) from None
     except OSError as error:
         raise ExchangeError(f"cannot write {path}: {error.strerror or error}") from None

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neuro_ros.events.formats import _h5py_shim
+from neuro_ros.hdf5 import _guard
 from neuro_ros.snn import ModelError
 from neuro_ros.snn.exchange import ImportOptions, export_model, import_model
 from neuro_ros.snn.exchange.fields import write_tree
@@ -48,7 +48,7 @@ def outcome(path, form):
 @pytest.fixture
 def trusted(monkeypatch):
     """Leave out the process that looks at the structure first, for files whose structure is sound."""
-    monkeypatch.setattr(_h5py_shim, "_try_out", lambda path: None)
+    monkeypatch.setattr(_guard, "_try_out", lambda path: None)
 
 
 def test_what_is_no_file_of_that_kind(tmp_path):

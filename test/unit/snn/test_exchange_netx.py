@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from exchange_peers import load, slayer_network, write_netx
 
-from neuro_ros.events.formats import _h5py_shim
+from neuro_ros.hdf5 import _guard
 from neuro_ros.snn import Conv2d, Dense, Layer, Lif, Model, Network, Projection, SumPool2d
 from neuro_ros.snn.exchange import ExchangeError, FloatTwin, ImportOptions, export_model, import_model
 from neuro_ros.snn.exchange.fields import write_tree
@@ -23,7 +23,7 @@ DATA = Path(__file__).resolve().parents[2] / "data" / "exchange"
 @pytest.fixture
 def trusted(monkeypatch):
     """Leave out the process that looks at the structure first, which takes a while, for files that are ours."""
-    monkeypatch.setattr(_h5py_shim, "_try_out", lambda path: None)
+    monkeypatch.setattr(_guard, "_try_out", lambda path: None)
 
 
 def spikes_of(model, inputs):

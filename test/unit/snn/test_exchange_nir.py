@@ -13,7 +13,7 @@ from exchange_peers import load
 from hypothesis import given
 from random_networks import network_models
 
-from neuro_ros.events.formats import _h5py_shim
+from neuro_ros.hdf5 import _guard
 from neuro_ros.snn import Conv2d, Dense, Layer, Lif, Model, Network, Projection
 from neuro_ros.snn.exchange import ExchangeError, FloatTwin, ImportOptions, export_model, import_model, random_windows
 from neuro_ros.snn.exchange.fields import write_tree
@@ -178,7 +178,7 @@ def test_the_installed_libraries_still_write_the_same(make, tmp_path):
 @pytest.fixture
 def trusted(monkeypatch):
     """Leave out the process that looks at the structure first, which takes a while, for files that are ours."""
-    monkeypatch.setattr(_h5py_shim, "_try_out", lambda path: None)
+    monkeypatch.setattr(_guard, "_try_out", lambda path: None)
 
 
 # --- graphs by hand ---------------------------------------------------------------------------------------------------

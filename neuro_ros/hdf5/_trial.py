@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the structure of an HDF5 file in a process of its own: ``python _hdf5_trial.py FILE``.
+"""Reads the structure of an HDF5 file in a process of its own: ``python _trial.py FILE``.
 
 The HDF5 library goes round in circles in some damaged files, and holds the interpreter meanwhile. What it does not come
 back from here it is not asked for elsewhere. Imports nothing of this package, so that it starts quickly.

@@ -23,9 +23,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuro_ros.events.types import RecordingError
+from neuro_ros.errors import NeuroRosError
 
-__all__ = ["DAMAGE", "MAX_CHUNK_BYTES", "Column", "find", "library", "one_line", "open_file", "text"]
+__all__ = ["DAMAGE", "MAX_CHUNK_BYTES", "Column", "Hdf5Error", "find", "library", "one_line", "open_file", "text"]
+
+
+class Hdf5Error(NeuroRosError):
+    """An HDF5 file is not read, and the text says why: it points elsewhere, is too large, or lacks a filter."""
+
 
 #: What reading a garbled file is known to raise.
 DAMAGE = (
@@ -46,7 +51,7 @@ MAX_CHUNK_BYTES = 1 << 24
 #: How long the library may take to look through a file's structure [s]; a good one takes a quarter of a second. The
 #: other process stops itself after 8 s of processor time, so that a machine under load does not condemn a good file.
 TRIAL_S = 30.0
-_TRIAL = Path(__file__).with_name("_hdf5_trial.py")
+_TRIAL = Path(__file__).with_name("_trial.py")
 
 _MAX_ENTRY_BYTES = 1 << 8
 
@@ -73,7 +78,7 @@ def library() -> Any:
     try:
         import h5py
     except ImportError as error:
-        raise RecordingError(f"HDF5 needs the h5py package ({error}); pip install h5py") from error
+        raise Hdf5Error(f"HDF5 needs the h5py package ({error}); pip install h5py") from error
     with contextlib.suppress(ImportError):
         import hdf5plugin  # noqa: F401 - registers its filters
     return h5py
@@ -119,7 +124,7 @@ def find(file: Any, name: str) -> Any | None:
 
     Raises
     ------
-    RecordingError
+    Hdf5Error
         When it lies, or its data lies, in another file, it is not a plain column, its pieces are too large, or
         it is packed with a filter that is not installed.
     """
@@ -129,14 +134,14 @@ def find(file: Any, name: str) -> Any | None:
         if not isinstance(item, h5py.Group) or part not in item.keys():  # noqa: SIM118 - `in item` follows links
             return None
         if not isinstance(item.get(part, getlink=True), h5py.HardLink):
-            raise RecordingError(f"{file.filename}: {name} is a link to elsewhere, which is not followed")
+            raise Hdf5Error(f"{file.filename}: {name} is a link to elsewhere, which is not followed")
         item = item[part]
     if not isinstance(item, h5py.Dataset):
         return None
     if item.shape is None or len(item.shape) > 1:
-        raise RecordingError(f"{file.filename}: {name} is no column; it has the shape {item.shape}")
+        raise Hdf5Error(f"{file.filename}: {name} is no column; it has the shape {item.shape}")
     if item.dtype.hasobject or item.dtype.itemsize > _MAX_ENTRY_BYTES:
-        raise RecordingError(f"{file.filename}: {name} holds {item.dtype.itemsize} bytes an entry, not plain numbers")
+        raise Hdf5Error(f"{file.filename}: {name} holds {item.dtype.itemsize} bytes an entry, not plain numbers")
     check_storage(file, name, item)
     return item
 
@@ -145,11 +150,11 @@ def check_storage(file: Any, name: str, item: Any) -> None:
     """Refuse a dataset that lies elsewhere, in too large pieces, or behind filters that are not all there."""
     h5py = library()
     if item.external or item.is_virtual:
-        raise RecordingError(f"{file.filename}: the data of {name} lies in other files, which are not read")
+        raise Hdf5Error(f"{file.filename}: the data of {name} lies in other files, which are not read")
     if item.chunks is not None:
         size = math.prod(item.chunks) * item.dtype.itemsize
         if size > MAX_CHUNK_BYTES:
-            raise RecordingError(
+            raise Hdf5Error(
                 f"{file.filename}: the pieces of {name} have {size} bytes; no more than {MAX_CHUNK_BYTES} are read"
             )
     plist = item.id.get_create_plist()
@@ -157,7 +162,7 @@ def check_storage(file: Any, name: str, item: Any) -> None:
         code = plist.get_filter(index)[0]
         if not h5py.h5z.filter_avail(code):
             remedy = _REMEDIES.get(code, "of which nothing is known here")
-            raise RecordingError(f"{file.filename}: {name} is packed with the HDF5 filter {code}, {remedy}")
+            raise Hdf5Error(f"{file.filename}: {name} is packed with the HDF5 filter {code}, {remedy}")
 
 
 def _inflate(data: bytes, size: int) -> bytes:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An HDF5 file as a nested dictionary, read in bounded memory and written in memory: for networks, not for events.
 
-Hostile files are stopped by the guard of `_h5py_shim`; here are the limits of a
+Hostile files are stopped by the guard of `neuro_ros.hdf5._guard`; here are the limits of a
 whole file: how deep, how many datasets, how many bytes of numbers. Nothing is
 read that is neither a number nor a text.
 """
@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from neuro_ros.events.formats import _h5py_shim as h5
-from neuro_ros.events.types import RecordingError
+from . import _guard as h5
+from ._guard import Hdf5Error
 
 __all__ = ["create_file", "tree"]
 
@@ -30,7 +30,7 @@ _MAX_STRINGS = 1 << 16
 def _strings(file: Any, name: str, item: Any) -> Any:
     """Return a text, or an array of texts, of at most `_MAX_STRINGS` entries."""
     if item.size is None or item.size > _MAX_STRINGS or item.dtype.itemsize > h5.MAX_CHUNK_BYTES:
-        raise RecordingError(f"{file.filename}: {name} holds {item.shape} texts, more than {_MAX_STRINGS} in all")
+        raise Hdf5Error(f"{file.filename}: {name} holds {item.shape} texts, more than {_MAX_STRINGS} in all")
     value = item[()]
     if isinstance(value, bytes):
         return value.decode("utf-8")
@@ -43,14 +43,14 @@ def _array(file: Any, name: str, item: Any, limit_bytes: int) -> Any:
     h5py = h5.library()
     h5.check_storage(file, name, item)
     if item.shape is None:
-        raise RecordingError(f"{file.filename}: {name} is empty")
+        raise Hdf5Error(f"{file.filename}: {name} is empty")
     if h5py.check_string_dtype(item.dtype) is not None:
         return _strings(file, name, item)
     if item.dtype.kind not in "biuf":
-        raise RecordingError(f"{file.filename}: {name} holds {item.dtype}, neither numbers nor text")
+        raise Hdf5Error(f"{file.filename}: {name} holds {item.dtype}, neither numbers nor text")
     size = math.prod(item.shape) * item.dtype.itemsize
     if size > limit_bytes:
-        raise RecordingError(f"{file.filename}: {name} has {size} bytes, {limit_bytes} are left of what is read")
+        raise Hdf5Error(f"{file.filename}: {name} has {size} bytes, {limit_bytes} are left of what is read")
     if item.chunks is None:
         if size > int(item.id.get_storage_size()):
             raise ValueError(f"of {name}, {size} bytes, only {item.id.get_storage_size()} are there")
@@ -89,7 +89,7 @@ def tree(file: Any, limit_bytes: int) -> dict[str, Any]:
 
     Raises
     ------
-    RecordingError
+    Hdf5Error
         When something lies in another file, is neither numbers nor text, or exceeds a limit; or one of `DAMAGE`.
     """
     h5py = h5.library()
@@ -97,15 +97,15 @@ def tree(file: Any, limit_bytes: int) -> dict[str, Any]:
 
     def read(group: Any, path: str, depth: int) -> dict[str, Any]:
         if depth > MAX_DEPTH:
-            raise RecordingError(f"{file.filename}: groups are nested deeper than {MAX_DEPTH}, or in a circle")
+            raise Hdf5Error(f"{file.filename}: groups are nested deeper than {MAX_DEPTH}, or in a circle")
         found: dict[str, Any] = {}
         for name in group.keys():  # noqa: SIM118 - a group is no dict
             left["items"] -= 1
             if left["items"] < 0:
-                raise RecordingError(f"{file.filename}: more than {MAX_ITEMS} groups and datasets")
+                raise Hdf5Error(f"{file.filename}: more than {MAX_ITEMS} groups and datasets")
             full = f"{path}/{name}"
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise RecordingError(f"{file.filename}: {full} is a link to elsewhere, which is not followed")
+                raise Hdf5Error(f"{file.filename}: {full} is a link to elsewhere, which is not followed")
             item = group[name]
             if isinstance(item, h5py.Group):
                 found[name] = read(item, full, depth + 1)
