@@ -32,9 +32,12 @@ __all__ = ["ConvMap", "DenseMap", "LinearMap", "compose", "identity", "pool", "z
 Pair = tuple[int, int]
 Floats = NDArray[np.float64]
 
-#: Weights of a matrix that a composition may become; 2^24 of them are 128 MiB.
+#: Weights of a map that a composition may become; 2^24 of them are 128 MiB.
 MAX_MATRIX = 1 << 24
-_BATCH = 64  # unit impulses that go through a map at a time
+#: Synapses of one output channel of a convolution. 346 x 260 px with 7 x 7 taps on two channels have 2^23.
+MAX_SYNAPSES = 1 << 27
+_MAX_WORK = 1 << 33  # multiplications that making a matrix may take: some seconds
+_BATCH = 64  # unit impulses that go through a map at a time, fewer through a large one
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +110,17 @@ class ConvMap:
         )
         if height < 1 or width < 1:
             raise ExchangeError(f"a kernel of {self.extent} is larger than the padded input {input_shape}")
+        padded = c_in * (input_shape[1] + 2 * self.padding[0]) * (input_shape[2] + 2 * self.padding[1])
+        if max(padded, height * width * self.weight[0].size) > MAX_SYNAPSES:
+            raise ExchangeError(
+                f"kernels {self.weight.shape}, padding {self.padding} on {input_shape}: too many synapses"
+            )
         return c_out, height, width
+
+    def synapses(self, input_shape: Shape) -> int:
+        """Return the synapses of one output channel."""
+        _, height, width = self.output_shape(input_shape)
+        return height * width * self.weight[0].size
 
     def apply(self, x: Floats) -> Floats:
         """Return (n, c_out, height, width) for an input of (n, c, y, x)."""
@@ -134,8 +147,16 @@ class ConvMap:
         return replace(self, weight=self.weight * factor.reshape(-1, 1, 1, 1), is_pool=self.is_pool and uniform)
 
     def full(self) -> ConvMap:
-        """Return the same map without groups and without dilation, at the cost of zeros."""
+        """Return the same map without groups and without dilation, at the cost of zeros.
+
+        Raises
+        ------
+        ExchangeError
+            When there are too many of them.
+        """
         c_out, per_in = self.weight.shape[:2]
+        if c_out * per_in * self.groups * self.extent[0] * self.extent[1] > MAX_MATRIX:
+            raise ExchangeError(f"kernels of {self.extent} would have more than {MAX_MATRIX} weights")
         per_out = c_out // self.groups
         weight = np.zeros((c_out, per_in * self.groups, *self.extent))
         for group in range(self.groups):
@@ -185,6 +206,8 @@ def _compose_convolutions(first: ConvMap, second: ConvMap) -> ConvMap:
     s1 = first.stride
     extent = tuple(k1[axis] + (outer.shape[2 + axis] - 1) * s1[axis] for axis in (0, 1))
     inner = first.full().weight
+    if outer.shape[0] * inner.shape[1] * extent[0] * extent[1] > MAX_MATRIX:
+        raise ExchangeError(f"kernels of {extent} would have more than {MAX_MATRIX} weights")
     weight = np.zeros((outer.shape[0], inner.shape[1], *extent))
     for y in range(outer.shape[2]):
         for x in range(outer.shape[3]):
@@ -214,9 +237,13 @@ def as_matrix(linear: LinearMap, input_shape: Shape, rows: Floats | None = None)
     n_in, n_out = cells_of(input_shape), cells_of(linear.output_shape(input_shape)) if rows is None else len(rows)
     if n_in * n_out > MAX_MATRIX:
         raise ExchangeError(f"two maps in a row would become a matrix of {n_out} x {n_in}, above {MAX_MATRIX} weights")
+    each = linear.synapses(input_shape) if isinstance(linear, ConvMap) else n_in
+    if n_in * each * len(linear.weight) > _MAX_WORK:
+        raise ExchangeError(f"two maps in a row would take too long to make a matrix of {n_out} x {n_in} of")
+    batch = max(1, min(_BATCH, MAX_MATRIX // each))
     weight = np.zeros((n_out, n_in))
-    for start in range(0, n_in, _BATCH):
-        count = min(_BATCH, n_in - start)
+    for start in range(0, n_in, batch):
+        count = min(batch, n_in - start)
         impulses = np.zeros((count, n_in))
         impulses[np.arange(count), start + np.arange(count)] = 1.0
         response = linear.apply(impulses.reshape(count, *input_shape)).reshape(count, -1)

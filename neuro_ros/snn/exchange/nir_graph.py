@@ -136,7 +136,9 @@ def _take_apart(fields: Fields, prefix: str) -> _Part:
                 raise ExchangeError(f"{fields.place}: an edge names the node {name!r}, which does not exist")
         starts = inner[a].outputs if a in inner else [prefix + a]
         ends = inner[b].inputs if b in inner else [prefix + b]
-        part.edges += [(start, end) for start in starts for end in ends]
+        if len(starts) != 1 or len(ends) != 1:
+            raise ExchangeError(f"{fields.place}: of a subgraph with one input and one output alone: {a!r} to {b!r}")
+        part.edges.append((starts[0], ends[0]))
     return part
 
 

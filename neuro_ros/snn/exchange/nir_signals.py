@@ -24,6 +24,7 @@ from .physical import uniform
 __all__ = ["Part", "Reader", "Signal"]
 
 _MAX_PARTS = 64  # as many projections as a layer has
+_MAX_COMPOSED = 1 << 26  # weights of all maps that were made out of several, 512 MiB
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Reader:
     names: dict[str, str] = field(default_factory=dict)
     signals: dict[str, Signal] = field(default_factory=dict)
     active: list[str] = field(default_factory=list)
+    composed: int = 0
 
     def shape(self, name: str) -> Shape:
         """Return the shape of what a node sends."""
@@ -107,21 +109,26 @@ class Reader:
         linear = linear_of(node, shape)
         if linear is None:
             return signal
-        parts = [
-            Part(
-                part.source,
-                linear if part.linear is None else compose(part.linear, linear, self.source_shape(part.source)),
-                part.delays,
-            )
-            for part in signal.parts
-        ]
-        constant = linear.apply(signal.constant[None])[0]
+        parts = [Part(part.source, self._composed(part, linear), part.delays) for part in signal.parts]
+        constant = np.zeros(linear.output_shape(shape))
+        if signal.constant.any():
+            constant = linear.apply(signal.constant[None])[0]
         if "bias" in fields:
             bias = fields.array("bias").ravel()
             if bias.size not in (1, constant.shape[0]):
                 raise ExchangeError(f"{fields.place}/bias has {bias.size} values for {constant.shape[0]} channels")
             constant = constant + bias.reshape(-1, 1, 1)
         return Signal(parts, constant)
+
+    def _composed(self, part: Part, linear: LinearMap) -> LinearMap:
+        """Return what a part becomes behind one more map."""
+        if part.linear is None:
+            return linear
+        made = compose(part.linear, linear, self.source_shape(part.source))
+        self.composed += made.weight.size
+        if self.composed > _MAX_COMPOSED:
+            raise ExchangeError(f"the graph has maps in a row that become more than {_MAX_COMPOSED} weights")
+        return made
 
     def _delayed(self, node: Node, part: Part, shape: Shape) -> Part:
         steps = per_neuron(node.fields, "delay", shape) / self.step_s

@@ -214,6 +214,43 @@ def test_ways_that_multiply(tmp_path, trusted):
     assert "64 are understood" in line
 
 
+def test_little_files_that_become_large(tmp_path, trusted):
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    path = tmp_path / "large.nir"
+    # a column after a row is a matrix
+    nodes, edges, before = {}, [], "in"
+    for stage in range(8):
+        for name, shape in ((f"row{stage}", (1, 4 if stage == 0 else 2000)), (f"column{stage}", (2000, 1))):
+            nodes[name] = {"type": "Linear", "weight": np.ones(shape)}
+            edges.append((before, name))
+            before = name
+    nodes["n"] = {key: np.resize(value, 2000) if key != "type" else value for key, value in LIF.items()}
+    nir_file(path, nodes, [*edges, (before, "n"), ("n", "out")])
+    assert import_model(path, "nir", STEP).model.network.classes == 2000  # four columns all along
+    conv = {"type": "Conv2d", "groups": 1, "bias": np.zeros(1), "stride": np.array([1, 1])}
+    thin = {"padding": np.array([1023, 1023]), "dilation": np.array([1023, 1023]), "weight": np.ones((64, 1, 3, 3))}
+    wide = {"padding": np.array([1024, 1024]), "dilation": np.array([1, 1]), "weight": np.ones((1, 1, 1024, 1024))}
+    for changes in (thin, wide, thin | {"stride": np.array([1024, 1024])}):
+        kernels = changes | {"bias": np.zeros(len(changes["weight"]))}
+        back = {
+            "padding": np.array([1, 1]),
+            "dilation": np.array([1, 1]),
+            "weight": np.ones((4, len(changes["weight"]), 3, 3)),
+        }
+        nodes = {"c": conv | kernels, "d": conv | back | {"bias": np.zeros(4)}, "n": LIF}
+        write = {"in": {"type": "Input", "shape": np.array([changes["weight"].shape[1], 2, 2])}}
+        nir_file(path, nodes | write, (("in", "c"), ("c", "d"), ("d", "n"), ("n", "out")))
+        assert "\n" not in outcome(path, "nir")
+    inner = {
+        f"{kind}{index}": {"type": kind, "shape": np.array([4])} for kind in ("Input", "Output") for index in range(9)
+    }
+    graph = {"type": "NIRGraph", "nodes": inner, "edges": np.array([("Input0", "Output0")], dtype=object)}
+    nir_file(path, {"g": graph, "h": graph, "n": LIF}, [("in", "g"), *[("g", "h")] * 99, ("h", "n"), ("n", "out")])
+    (line,) = refused(path, "nir")
+    assert "one input and one output" in line
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 3 << 20
+
+
 def test_remarks_of_our_own_that_are_not(tmp_path, trusted):
     path = tmp_path / "remarks.nir"
     wild = [
