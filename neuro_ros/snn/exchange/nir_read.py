@@ -12,7 +12,8 @@ NIR's equations are in continuous time. With a step dt, ``k = dt / tau`` (euler)
 A reset to v_reset rather than to 0 is a shift of v: threshold and leak are taken
 from there on. The bias of an Affine or Conv2d in front of a CubaLIF drives the
 current; ours drives the voltage, so what it adds in the long run is taken, and what
-it does in the first steps is lost (reported).
+it does in the first steps is lost (reported). A connection takes a step here and none
+there, so spikes of the n-th population come n steps later, after n steps more of bias.
 """
 
 from __future__ import annotations
