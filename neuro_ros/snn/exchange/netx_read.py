@@ -7,7 +7,7 @@ that nothing is rounded: w in -256..254, even; ``iDecay = du + 1``, ``vDecay = d
 same step as ours, in int64: it neither wraps nor saturates. It spikes at ``v >= vth +
 0.01 / 4096`` to mean ``v > vth``, and its outputs leave one step late, which is the
 step that our connections take: step for step, spikes are the same. From rest, a population with a bias has stepped once
-more here when its first input arrives, as on the chip; that one step of bias is all that differs.
+more here when its first input arrives, as in Lava; that one step of bias is all that differs.
 
 What differs, and how it is taken:
 
