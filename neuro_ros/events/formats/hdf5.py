@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuro_ros.events.formats import _h5py_shim as h5
+from neuro_ros import hdf5 as h5
 from neuro_ros.events.formats._time_index import NEVER_PASSED, TimeIndex
 from neuro_ros.events.formats.base import OpenOptions, Recording, split_batch
 from neuro_ros.events.formats.records import NS_PER_US
@@ -301,6 +301,10 @@ def open_hdf5(path: Path, options: OpenOptions) -> Hdf5Recording:
         if file is not None:
             file.close()
         raise
+    except h5.Hdf5Error as error:
+        if file is not None:
+            file.close()
+        raise RecordingError(str(error)) from error
     except h5.DAMAGE as error:
         if file is not None:
             file.close()

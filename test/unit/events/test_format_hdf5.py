@@ -12,7 +12,8 @@ import pytest
 from reading import read_whole as read
 
 from neuro_ros.events import EVENT_DTYPE, RecordingError, open_recording
-from neuro_ros.events.formats import _h5py_shim, hdf5
+from neuro_ros.events.formats import hdf5
+from neuro_ros.hdf5 import _guard
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
 
@@ -283,11 +284,11 @@ def test_damaged_files_are_refused_or_read_as_far_as_they_go(tmp_path, counts):
 def test_without_the_library_there_is_one_line(tmp_path, monkeypatch):
     path = tmp_path / "recording.h5"
     write_metavision(path, make_events(10))
-    _h5py_shim._h5py.cache_clear()
+    _guard.library.cache_clear()
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(RecordingError, match=r"HDF5 needs the h5py package .*; pip install h5py"):
         open_recording(path)
-    _h5py_shim._h5py.cache_clear()
+    _guard.library.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -301,8 +302,8 @@ def test_a_file_that_the_library_does_not_come_back_from_is_refused(program, com
     write_metavision(path, make_events(100))
     trial = tmp_path / "trial.py"
     trial.write_text(program)
-    monkeypatch.setattr(_h5py_shim, "_TRIAL", trial)
-    monkeypatch.setattr(_h5py_shim, "TRIAL_S", 1.0)
+    monkeypatch.setattr(_guard, "_TRIAL", trial)
+    monkeypatch.setattr(_guard, "TRIAL_S", 1.0)
     if complaint is None:  # the same is raised, and told, where the file is read
         assert len(read(path)[0]) == 100
         return
@@ -314,8 +315,8 @@ def test_a_file_that_the_library_does_not_come_back_from_is_refused(program, com
 def test_the_trial_looks_at_every_chunk_of_a_good_file(tmp_path):
     path = tmp_path / "events.h5"
     write_metavision(path, make_events(5000), chunks=(100,), compression="gzip")
-    monitored = subprocess.run([sys.executable, str(_h5py_shim._TRIAL), str(path)], capture_output=True, check=False)
+    monitored = subprocess.run([sys.executable, str(_guard._TRIAL), str(path)], capture_output=True, check=False)
     assert (monitored.returncode, monitored.stderr) == (0, b"")
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    monitored = subprocess.run([sys.executable, str(_h5py_shim._TRIAL), str(path)], capture_output=True, check=False)
+    monitored = subprocess.run([sys.executable, str(_guard._TRIAL), str(path)], capture_output=True, check=False)
     assert monitored.returncode == 1
