@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import no_type_check
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
+from neuro_ros.gestures.body import LIMB_FIELDS
 from neuro_ros.gestures.dvs import PixelModel
 from neuro_ros.gestures.subject import ParameterRangeError, Range, check_range, draw_from
 
@@ -174,12 +177,36 @@ class ConditionRanges:
         return Conditions(light, noise, shake if moves else 0.0, speed if moves else 0.0, clutter)
 
 
+_PASSER_SHADING = 0.2
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _sum_of_waves(waves, t_s):
+    """Return the sum of waves, rows of amplitude, rate [rad/s] and phase."""
+    total = 0.0
+    for i in range(waves.shape[0]):
+        total += waves[i, 0] * math.sin(waves[i, 1] * t_s + waves[i, 2])
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _walk(passers, t_s, width, unit, shift_x, shift_y, table):
+    for i in range(passers.shape[0]):
+        start, top, radius, luminance, velocity = passers[i]
+        x = (start + velocity * t_s) % (width + 4.0 * radius) - 2.0 * radius + shift_x
+        y = top + 0.6 * unit * math.sin(9.0 * t_s + start) + shift_y
+        table[i, 0], table[i, 1], table[i, 2], table[i, 3] = x, y, x, 4.0 * top + 200.0 * unit
+        table[i, 4], table[i, 5], table[i, 6], table[i, 11] = radius, 1.3 * radius, luminance, _PASSER_SHADING
+
+
 # Frequencies [Hz] and relative amplitudes of a hovering camera: slow corrections, and a little of the propellers.
 _SHAKE = ((0.37, 1.0), (0.83, 0.8), (1.7, 0.5), (3.3, 0.25), (6.1, 0.1), (17.0, 0.03))
 # The background moves to and fro, for a quarter of its period at about its full speed.
 _BACKGROUND_HZ = (0.19, 0.13)
 _VERTICAL_SHARE = 0.3
-_PASSERS_BY = 2
+_PASSERS_BY = 1
 _PASSER_LOG_CONTRAST = (0.3, 0.8)
 
 
@@ -202,19 +229,23 @@ class CameraMotion:
         frequencies, weights = np.array(_SHAKE).T
         amplitudes = weights * math.sqrt(2.0 / float((weights**2).sum())) * conditions.shake_px * unit
         # Frequencies differ a little between recordings, and between the axes.
-        self._rates = (2.0 * math.pi * frequencies * rng.uniform(0.8, 1.25, (2, len(frequencies)))).tolist()
-        self._phases = rng.uniform(0.0, 2.0 * math.pi, (2, len(frequencies))).tolist()
-        self._amplitudes = amplitudes.tolist()
+        self._shake = np.empty((2, len(frequencies), 3))
+        self._shake[:, :, 0] = amplitudes
+        self._shake[:, :, 1] = 2.0 * math.pi * frequencies * rng.uniform(0.8, 1.25, (2, len(frequencies)))
+        self._shake[:, :, 2] = rng.uniform(0.0, 2.0 * math.pi, (2, len(frequencies)))
         speed = conditions.background_px_s * unit
-        self._drift = [
-            (share * speed / (2.0 * math.pi * hz), 2.0 * math.pi * hz, float(rng.uniform(0.0, 2.0 * math.pi)))
-            for share, hz in zip((1.0, _VERTICAL_SHARE), _BACKGROUND_HZ, strict=True)
-        ]
-        excursion = float(amplitudes.sum()) + self._drift[0][0]
+        self._drift = np.array(
+            [
+                [[share * speed / (2.0 * math.pi * hz), 2.0 * math.pi * hz, rng.uniform(0.0, 2.0 * math.pi)]]
+                for share, hz in zip((1.0, _VERTICAL_SHARE), _BACKGROUND_HZ, strict=True)
+            ]
+        )
+        excursion = float(amplitudes.sum() + self._drift[:, 0, 0].max())
         #: Border that the background needs on each side.
         self.margin_px = math.ceil(excursion) + 2 if conditions.moving else 0
-        self._passers = self._draw_passers(rng, width, height, luminance, speed, unit) if speed > 0.0 else []
-        self._width, self._unit = width, unit
+        passers = self._draw_passers(rng, width, height, luminance, speed, unit) if speed > 0.0 else []
+        self._passers = np.array(passers, np.float64).reshape(-1, 5)
+        self._width, self._unit = float(width), unit
 
     @staticmethod
     def _draw_passers(
@@ -231,27 +262,14 @@ class CameraMotion:
 
     def shake_px(self, t_s: float) -> tuple[float, float]:
         """Return by how much the camera displaces the image at a time, (x, y)."""
-        x, y = (
-            sum(
-                amplitude * math.sin(rate * t_s + phase)
-                for amplitude, rate, phase in zip(self._amplitudes, rates, phases, strict=True)
-            )
-            for rates, phases in zip(self._rates, self._phases, strict=True)
-        )
-        return x, y
+        return _sum_of_waves(self._shake[0], t_s), _sum_of_waves(self._shake[1], t_s)
 
     def drift_px(self, t_s: float) -> tuple[float, float]:
         """Return by how much the background is displaced of itself at a time, (x, y)."""
-        x, y = (amplitude * math.sin(rate * t_s + phase) for amplitude, rate, phase in self._drift)
-        return x, y
+        return _sum_of_waves(self._drift[0], t_s), _sum_of_waves(self._drift[1], t_s)
 
     def passers_by(self, t_s: float, shift_px: tuple[float, float]) -> npt.NDArray[np.float64]:
         """Return who walks by, far behind the subject, as limbs (n, 12)."""
-        table = np.zeros((len(self._passers), 12))
-        for row, (start, top, radius, luminance, velocity) in zip(table, self._passers, strict=True):
-            span = self._width + 4.0 * radius
-            x = (start + velocity * t_s) % span - 2.0 * radius + shift_px[0]
-            bob = 0.6 * self._unit * math.sin(9.0 * t_s + start)
-            row[:7] = x, top + bob + shift_px[1], x, 4.0 * top + 200.0 * self._unit, radius, 1.3 * radius, luminance
-            row[8] = 1.0
+        table = np.zeros((len(self._passers), len(LIMB_FIELDS)))
+        _walk(self._passers, t_s, self._width, self._unit, *shift_px, table)
         return table

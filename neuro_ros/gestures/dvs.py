@@ -33,7 +33,14 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from neuro_ros.gestures.render import Background, draw_limbs, limb_box, restore, shift_background, take_logarithm
+from neuro_ros.gestures.render import (
+    Background,
+    draw_limbs,
+    draw_tables,
+    limb_box,
+    restore,
+    shift_background,
+)
 from neuro_ros.gestures.subject import ParameterRangeError
 
 __all__ = ["KEY_P_BITS", "KEY_X_BITS", "KEY_Y_BITS", "DvsPixels", "PixelModel"]
@@ -143,12 +150,15 @@ def _emit(t, y, x, polarity, jitter_us, random, keys, n, lost):
 @numba.njit(cache=True, nogil=True)
 @no_type_check
 def _respond(y, x, now, leak, level, memory, on, off, blind, step_us, refractory_us, jitter_us, random, keys, n, lost):
-    """Let one pixel's level go to `now` within the step; return the number of keys."""
+    """Let one pixel's level go to `now` within the step; return the number of keys.
+
+    The memory has been lowered by `leak` already; here the level is raised by as much instead, until the step's end.
+    """
     before = level[y, x]
     level[y, x] = now
-    top = now + leak  # leakage lowers the memory; here it raises the level instead, until the end of the step
+    top = now + leak
     slope = top - before
-    remembered = memory[y, x]
+    remembered = memory[y, x] + leak
     if blind[y, x] > 0.0:
         if blind[y, x] >= step_us:
             blind[y, x] -= step_us
@@ -199,23 +209,37 @@ def _respond_everywhere(
 ):  # fmt: skip
     """Let all pixels respond; `corner` is x of the low-pass at luminance 1, 0 = unlimited."""
     height, width = target.shape
+    now = np.empty(width)
+    words = np.zeros((width + 7) // 8, np.uint64)
+    flags = words.view(np.uint8)
     for y in range(height):
+        # Loops without branches over rows of their own, so that the compiler takes several pixels at a time.
+        light, log_light, before, remembered = scene[y], target[y], level[y], memory[y]
+        on_row, off_row, blind_row = on[y], off[y], blind[y]
+        if corner > 0.0:
+            for x in range(width):
+                follow = corner * light[x]
+                now[x] = before[x] + (log_light[x] - before[x]) * (follow / (1.0 + follow))
+        else:
+            for x in range(width):
+                now[x] = log_light[x]
+        if leak_share > 0.0:
+            for x in range(width):
+                remembered[x] -= leak_share * on_row[x]
         for x in range(width):
-            now = target[y, x]
-            before = level[y, x]
-            if corner > 0.0:
-                follow = corner * scene[y, x]
-                now = before + (now - before) * (follow / (1.0 + follow))
-            leak = leak_share * on[y, x]
-            apart = now + leak - memory[y, x]
-            if apart < on[y, x] and apart > -off[y, x] and blind[y, x] == 0.0:  # most pixels, most of the time
-                level[y, x] = now
-                memory[y, x] -= leak
-            else:
-                n = _respond(
-                    y, x, now, leak, level, memory, on, off, blind, step_us, refractory_us, jitter_us, random, keys, n,
-                    lost,
-                )  # fmt: skip
+            apart = now[x] - remembered[x]
+            flags[x] = (apart >= on_row[x]) | (apart <= -off_row[x]) | (blind_row[x] > 0.0)
+        for i in range(len(words)):
+            if words[i] == 0:  # most pixels, most of the time
+                continue
+            for x in range(8 * i, min(8 * i + 8, width)):
+                if flags[x]:
+                    n = _respond(
+                        y, x, now[x], leak_share * on_row[x], level, memory, on, off, blind, step_us, refractory_us,
+                        jitter_us, random, keys, n, lost,
+                    )  # fmt: skip
+        for x in range(width):
+            before[x] = now[x]
     return n
 
 
@@ -300,6 +324,7 @@ class DvsPixels:
         self._scene = np.ones((height, width))
         self._target, self._level, self._memory = (np.zeros((height, width)) for _ in range(3))
         self._blind = np.zeros((height, width))
+        self._tables = draw_tables()
         self._covered = np.zeros((height, width), np.uint8)
         self._limbs = np.empty((0, 12))
         self._background = Background(self._scene)
@@ -357,8 +382,7 @@ class DvsPixels:
                 self._scene[:], self._target[:] = ground.luminance, ground.logarithm
         else:
             restore(self._scene, self._target, ground.luminance, ground.logarithm, self._limbs)
-        draw_limbs(self._scene, self._covered, limbs)
-        take_logarithm(self._scene, self._target, self._covered, limbs)
+        draw_limbs(self._scene, self._target, self._covered, limbs, *self._tables)
 
     def step(
         self, limbs: npt.NDArray[np.float64], background_shift_px: tuple[float, float] = (0.0, 0.0)

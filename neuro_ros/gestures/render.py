@@ -16,11 +16,23 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Background", "draw_background", "draw_limbs", "limb_box", "restore", "shift_background", "take_logarithm"]
+__all__ = [
+    "Background",
+    "draw_background",
+    "draw_limbs",
+    "draw_tables",
+    "limb_box",
+    "restore",
+    "shift_background",
+]
 
 _MARGIN_PX = 2.0  # soft edge of a limb: half a pixel each side, and room for rounding
 _WAVES = 6
 _WAVE_AMPLITUDE = 0.06
+# Entries of a table of sines (a power of two), and of one of logarithms, from 0 to 2. Both are looked up without
+# interpolation: what is off by a few thousandths makes no event.
+_SINES = 4096
+_LOGARITHMS_A_UNIT = 4096
 # Things in front of the wall, per image of a background with clutter.
 _THINGS = 14
 
@@ -59,54 +71,104 @@ def shift_background(scene, target, luminance, logarithm, left, top):
     fx, fy = left - x0, top - y0
     w00, w01, w10, w11 = (1.0 - fx) * (1.0 - fy), fx * (1.0 - fy), (1.0 - fx) * fy, fx * fy
     for y in range(height):
-        a, b = luminance[y + y0], luminance[y + y0 + 1]
-        c, d = logarithm[y + y0], logarithm[y + y0 + 1]
-        for x in range(width):
-            k = x + x0
-            scene[y, x] = w00 * a[k] + w01 * a[k + 1] + w10 * b[k] + w11 * b[k + 1]
-            target[y, x] = w00 * c[k] + w01 * c[k + 1] + w10 * d[k] + w11 * d[k + 1]
+        # Rows as arrays of their own, or the compiler would not take several pixels at a time.
+        for source, out in ((luminance, scene), (logarithm, target)):
+            a, b = source[y + y0, x0 : x0 + width + 1], source[y + y0 + 1, x0 : x0 + width + 1]
+            row = out[y]
+            for x in range(width):
+                row[x] = w00 * a[x] + w01 * a[x + 1] + w10 * b[x] + w11 * b[x + 1]
 
 
 @numba.njit(cache=True, nogil=True)
 @no_type_check
-def draw_limbs(scene, covered, limbs):
-    """Draw limbs in order, and mark what they cover."""
+def _draw_flat(scene, covered, limb):
+    """Draw a limb of constant radius with plain stripes."""
     height, width = scene.shape
-    for i in range(limbs.shape[0]):
-        limb = limbs[i]
-        x0, y0, x1, y1 = limb_box(limb, width, height)
-        ax, ay = limb[0], limb[1]
-        ux, uy = limb[2] - ax, limb[3] - ay
-        length = math.sqrt(ux * ux + uy * uy)
-        if length > 1e-9:
-            ux, uy = ux / length, uy / length
-        radius0, luminance = limb[4], limb[6]
-        growth = (limb[5] - radius0) / length if length > 1e-9 else 0.0
-        weave, shading = limb[10], limb[11]
-        for y in range(y0, y1):
-            for x in range(x0, x1):
-                px, py = x - ax, y - ay
-                along = px * ux + py * uy
-                clamped = min(max(along, 0.0), length)
-                dx, dy = px - clamped * ux, py - clamped * uy
-                squared = dx * dx + dy * dy
-                radius = radius0 + growth * clamped
-                if squared >= (radius + 0.5) ** 2:
-                    continue
-                cover = min(1.0, radius + 0.5 - math.sqrt(squared))
-                pattern = limb[7] * math.sin(limb[8] * along + limb[9])
-                if weave != 0.0:
-                    pattern *= math.cos(weave * (py * ux - px * uy))
-                shade = 1.0 + pattern
-                if shading != 0.0:
-                    shade *= 1.0 - shading * min(1.0, squared / (radius * radius))
-                scene[y, x] += cover * (luminance * shade - scene[y, x])
-                covered[y, x] = 1
+    x0, y0, x1, y1 = limb_box(limb, width, height)
+    ax, ay = limb[0], limb[1]
+    ux, uy = limb[2] - ax, limb[3] - ay
+    length = math.sqrt(ux * ux + uy * uy)
+    if length > 1e-9:
+        ux, uy = ux / length, uy / length
+    radius, luminance = limb[4], limb[6]
+    for y in range(y0, y1):
+        for x in range(x0, x1):
+            px, py = x - ax, y - ay
+            along = px * ux + py * uy
+            clamped = min(max(along, 0.0), length)
+            dx, dy = px - clamped * ux, py - clamped * uy
+            squared = dx * dx + dy * dy
+            if squared >= (radius + 0.5) ** 2:
+                continue
+            cover = min(1.0, radius + 0.5 - math.sqrt(squared))
+            stripe = 1.0 + limb[7] * math.sin(limb[8] * along + limb[9])
+            scene[y, x] += cover * (luminance * stripe - scene[y, x])
+            covered[y, x] = 1
 
 
 @numba.njit(cache=True, nogil=True)
 @no_type_check
-def take_logarithm(scene, target, covered, limbs):
+def _row_range(limb, ux, uy, py, x0, x1, reach):
+    """Return the pixels of a row in which the strip along a limb lies, of those from x0 to x1."""
+    if abs(uy) < 1e-3:
+        return x0, x1
+    a, b = limb[0] + (py * ux - reach) / uy, limb[0] + (py * ux + reach) / uy
+    return max(x0, math.floor(min(a, b))), min(x1, math.ceil(max(a, b)) + 1)
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _draw_solid(scene, target, covered, limb, sines, logarithms):
+    """Draw a tapered, shaded limb with its logarithm, sines and most logarithms by table."""
+    height, width = scene.shape
+    x0, y0, x1, y1 = limb_box(limb, width, height)
+    ax, ay = limb[0], limb[1]
+    ux, uy = limb[2] - ax, limb[3] - ay
+    length = math.sqrt(ux * ux + uy * uy)
+    ux, uy = (ux / length, uy / length) if length > 1e-9 else (1.0, 0.0)
+    radius0, luminance = limb[4], limb[6]
+    growth = (limb[5] - radius0) / length if length > 1e-9 else 0.0
+    log_luminance = math.log(luminance)
+    reach = max(radius0, limb[5]) + 1.0
+    turns = _SINES / (2.0 * math.pi)
+    amplitude, along_rate, phase, across_rate = limb[7], turns * limb[8], turns * limb[9], turns * limb[10]
+    shading = limb[11]
+    rim_shade = shading / max(radius0 * limb[5], 1e-9)
+    for y in range(y0, y1):
+        py = y - ay
+        start, stop = _row_range(limb, ux, uy, py, x0, x1, reach)
+        scene_row, target_row, covered_row = scene[y], target[y], covered[y]
+        for x in range(start, stop):
+            px = x - ax
+            along = px * ux + py * uy
+            clamped = min(max(along, 0.0), length)
+            dx, dy = px - clamped * ux, py - clamped * uy
+            squared = dx * dx + dy * dy
+            radius = radius0 + growth * clamped
+            if squared >= (radius + 0.5) * (radius + 0.5):
+                continue
+            place = np.uint64(x)
+            shade = 1.0 - rim_shade * squared
+            if amplitude != 0.0:
+                pattern = amplitude * sines[np.uint64(int(along_rate * along + phase) & (_SINES - 1))]
+                if across_rate != 0.0:
+                    across = int(across_rate * (py * ux - px * uy))
+                    pattern *= sines[np.uint64((across + _SINES // 4) & (_SINES - 1))]
+                shade *= 1.0 + pattern
+            within = radius - 0.5
+            if within > 0.0 and squared <= within * within:
+                scene_row[place] = luminance * shade
+                target_row[place] = log_luminance + logarithms[np.uint64(int(shade * _LOGARITHMS_A_UNIT))]
+            else:
+                cover = min(1.0, radius + 0.5 - math.sqrt(squared))
+                scene_row[place] += cover * (luminance * max(shade, 0.1) - scene_row[place])
+                target_row[place] = math.log(scene_row[place])
+            covered_row[place] = 0
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _take_logarithm(scene, target, covered, limbs):
     """Take the logarithm of what limbs cover, and clear the marks."""
     height, width = scene.shape
     for i in range(limbs.shape[0]):
@@ -120,11 +182,32 @@ def take_logarithm(scene, target, covered, limbs):
 
 @numba.njit(cache=True, nogil=True)
 @no_type_check
+def draw_limbs(scene, target, covered, limbs, sines, logarithms):
+    """Draw limbs in order; shaded limbs are the solid ones, of the others the logarithm is still to be taken."""
+    flat = 0
+    for i in range(limbs.shape[0]):
+        if limbs[i, 11] > 0.0:
+            _draw_solid(scene, target, covered, limbs[i], sines, logarithms)
+        else:
+            _draw_flat(scene, covered, limbs[i])
+            flat += 1
+    if flat:
+        _take_logarithm(scene, target, covered, limbs)
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
 def _logarithm(values, out):
     # Not numpy's, which differs in the last bit from the one that the moving part takes.
     for y in range(values.shape[0]):
         for x in range(values.shape[1]):
             out[y, x] = math.log(values[y, x])
+
+
+def draw_tables() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the tables of sines and of logarithms for `draw_limbs`."""
+    sines = np.sin(2.0 * math.pi * (np.arange(_SINES) + 0.5) / _SINES)
+    return sines, np.log((np.arange(2 * _LOGARITHMS_A_UNIT) + 0.5) / _LOGARITHMS_A_UNIT)
 
 
 class Background:
@@ -207,7 +290,7 @@ def draw_background(
     scene = luminance * np.exp(pattern)
     moved = body.copy()
     moved[:, :4] += margin_px
-    draw_limbs(scene, np.zeros(scene.shape, np.uint8), moved)
+    draw_limbs(scene, np.empty_like(scene), np.zeros(scene.shape, np.uint8), moved, *draw_tables())
     return Background(scene, margin_px)
 
 

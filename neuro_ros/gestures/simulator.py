@@ -111,10 +111,13 @@ class _Stage:
         if not self.moving:
             return self.body.pose(now.motion, t_s, last.motion, last_t_s, part, t_stage_s), (0.0, 0.0)
         shake, drift = self._camera.shake_px(t_stage_s), self._camera.drift_px(t_stage_s)
-        trunk = self._trunk.copy()
-        trunk[:, :4] += (*shake, *shake)
         limbs = self.body.pose(now.motion, t_s, last.motion, last_t_s, part, t_stage_s, shake)
-        limbs = np.concatenate([self._camera.passers_by(t_stage_s, shake), trunk, limbs])
+        behind = self._camera.passers_by(t_stage_s, shake)
+        if len(self._trunk):
+            trunk = self._trunk.copy()
+            trunk[:, :4] += (*shake, *shake)
+            behind = np.concatenate([behind, trunk])
+        limbs = np.concatenate([behind, limbs]) if len(behind) else limbs
         return limbs, (shake[0] + drift[0], shake[1] + drift[1])
 
 
