@@ -46,7 +46,9 @@ _SWAY_HZ = (0.31, 0.23)
 # An elbow hangs outwards by this angle from the vertical, and a little behind.
 _ELBOW_HANGS_RAD, _ELBOW_BEHIND = 0.5, 0.35
 _CLAVICLE_Y, _NECK_Y, _TRUNK_Z = 2.0, -7.0, 4.0
-_LIMBS = 10
+# Legs hang from the hips, seen of those who stand far away.
+_LEG_X, _KNEE_X, _FOOT_Y, _LEG_RADIUS, _LEG_LUMINANCE = 6.5, 7.5, 150.0, 7.0, 0.7
+_LIMBS = 12
 
 # Trunk and head of a flat subject: ends, radius, and whose luminance they have.
 _FLAT_TRUNK = (
@@ -159,6 +161,15 @@ def _pose(shape, motion, t_s, last_motion, last_t_s, part, t_body_s, view, hands
         _put(table, far, 2, neck, chin, 4.0 * build, 4.0, view, 0.85 * shape[_SKIN], 0.0, 1.0, 0.0, 0.0, shading)
         _put(table, far, 3, chin, crown, 6.3, 7.2, view, shape[_SKIN], 0.5 * amplitude, 0.9, phase, 0.0, shading)
         row = 4
+        for k in range(2):
+            side = 2.0 * k - 1.0
+            thigh = _project(shape, side * _LEG_X * build, 84.0, _TRUNK_Z + 1.0, 0.3 * sway_x, 0.0)
+            foot = _project(shape, side * _KNEE_X * build, _FOOT_Y, _TRUNK_Z + 1.0, 0.0, 0.0)
+            _put(
+                table, far, row, thigh, foot, _LEG_RADIUS * build, 0.7 * _LEG_RADIUS * build, view,
+                _LEG_LUMINANCE * trunk, 0.0, 1.0, 0.0, 0.0, shading,
+            )  # fmt: skip
+            row += 1
     link = _LINK_LENGTH * (0.5 + 0.5 * build)
     for k in range(2):
         side = 2.0 * k - 1.0

@@ -41,9 +41,9 @@ class Light:
 #: leaks; in the dark it is slow and noisy. The numbers are chosen, in the orders of magnitude that the references of
 #: `dvs.py` tell, and not measured on any sensor.
 LIGHTS: dict[str, Light] = {
-    "bright": Light(noise_hz=0.1, leak_hz=0.2, bandwidth_hz=1000.0),
-    "indoor": Light(noise_hz=0.5, leak_hz=0.1, bandwidth_hz=200.0),
-    "dim": Light(noise_hz=2.0, leak_hz=0.05, bandwidth_hz=50.0),
+    "bright": Light(noise_hz=0.05, leak_hz=0.2, bandwidth_hz=1000.0),
+    "indoor": Light(noise_hz=0.3, leak_hz=0.1, bandwidth_hz=200.0),
+    "dim": Light(noise_hz=1.0, leak_hz=0.05, bandwidth_hz=50.0),
 }
 
 # The pixels' properties that no light changes, where a light is given.
