@@ -157,7 +157,22 @@ def _pose(shape, motion, t_s, last_motion, last_t_s, part, t_body_s, view, hands
         crown = _project(shape, 0.0, -18.5, 0.0, sway_x, sway_y)
         trunk = shape[_TRUNK]
         _put(table, far, 0, chest, hip, wide, 0.88 * wide, view, trunk, amplitude, frequency, phase, weave, shading)
-        _put(table, far, 1, left, right, 5.5 * build, 5.5 * build, view, trunk, amplitude, weave, phase, frequency, shading)
+        _put(
+            table,
+            far,
+            1,
+            left,
+            right,
+            5.5 * build,
+            5.5 * build,
+            view,
+            trunk,
+            amplitude,
+            weave,
+            phase,
+            frequency,
+            shading,
+        )
         _put(table, far, 2, neck, chin, 4.0 * build, 4.0, view, 0.85 * shape[_SKIN], 0.0, 1.0, 0.0, 0.0, shading)
         _put(table, far, 3, chin, crown, 6.3, 7.2, view, shape[_SKIN], 0.5 * amplitude, 0.9, phase, 0.0, shading)
         row = 4

@@ -93,7 +93,9 @@ class Conditions:
         """Whether camera or background move."""
         return self.shake_px > 0.0 or self.background_px_s > 0.0
 
-    def pixels(self, threshold: float = 0.25, threshold_spread: float = 0.06, noise_hz: float | None = None) -> PixelModel:
+    def pixels(
+        self, threshold: float = 0.25, threshold_spread: float = 0.06, noise_hz: float | None = None
+    ) -> PixelModel:
         """Return the sensor in this light.
 
         Parameters
@@ -152,7 +154,9 @@ class ConditionRanges:
             if item.name not in ("lights", "still"):
                 check_range(item.name, getattr(self, item.name), 0.0)
         if not self.lights or not 0.0 <= self.still <= 1.0:
-            raise ParameterRangeError(f"conditions: lights={self.lights}, still={self.still}; give a light, and a share")
+            raise ParameterRangeError(
+                f"conditions: lights={self.lights}, still={self.still}; give a light, and a share"
+            )
 
     def draw(self, seed: int, subject_seed: int) -> Conditions:
         """Draw the conditions under which a subject is recorded by a sensor.
@@ -251,7 +255,7 @@ class CameraMotion:
     def _draw_passers(
         rng: np.random.Generator, width: int, height: int, luminance: float, speed: float, unit: float
     ) -> list[tuple[float, ...]]:
-        rows = []
+        rows: list[tuple[float, ...]] = []
         for _ in range(_PASSERS_BY):
             contrast = float(rng.uniform(*_PASSER_LOG_CONTRAST)) * (1.0 if rng.random() < 0.5 else -1.0)
             radius = unit * float(rng.uniform(4.0, 9.0))

@@ -204,8 +204,8 @@ def _respond_in_boxes(target, level, memory, on, off, blind, limbs, step_us, jit
 @numba.njit(cache=True, nogil=True)
 @no_type_check
 def _respond_everywhere(
-    scene, target, level, memory, on, off, blind, step_us, corner, leak_share, refractory_us, jitter_us, random, keys, n,
-    lost,
+    scene, target, level, memory, on, off, blind, step_us, corner, leak_share, refractory_us, jitter_us, random, keys,
+    n, lost,
 ):  # fmt: skip
     """Let all pixels respond; `corner` is x of the low-pass at luminance 1, 0 = unlimited."""
     height, width = target.shape
@@ -312,7 +312,7 @@ class DvsPixels:
         self._own_random = np.array([rng.integers(1, 2**63)], np.uint64)  # of jitter and hot pixels
         hot = round(model.hot_share * width * height)
         self._hot_places = np.column_stack([rng.integers(0, width, hot), rng.integers(0, height, hot)])
-        self._hot_period_us = 1e6 / np.exp(rng.uniform(*np.log(_HOT_HZ), hot))
+        self._hot_period_us = 1e6 / np.exp(rng.uniform(math.log(_HOT_HZ[0]), math.log(_HOT_HZ[1]), hot))
         self._hot_due = self._hot_period_us * rng.exponential(size=hot)
         self._leaked = rng.random((height, width))
         # x of the low-pass, see the module, at luminance 1.
@@ -369,9 +369,7 @@ class DvsPixels:
         self._blind[:] = 0.0
         self._limbs = limbs
 
-    def _show(
-        self, limbs: npt.NDArray[np.float64], shift_px: tuple[float, float], everything: bool
-    ) -> None:
+    def _show(self, limbs: npt.NDArray[np.float64], shift_px: tuple[float, float], everything: bool) -> None:
         """Draw the scene."""
         ground = self._background
         if everything:

@@ -90,7 +90,7 @@ def _hand(label, variant, side, lead, size, phi):
             return side * 5.0 + side * 3.0 * math.sin(phi), 28.0 + 8.0 * size * math.sin(phi), -13.0
         slide = 5.0 * math.sin(0.23 * phi)
         return side * (36.0 + slide), 2.0 - 0.3 * slide, -12.0
-    if label == _RIGHT_WAVE or label == _LEFT_WAVE:
+    if label in (_RIGHT_WAVE, _LEFT_WAVE):
         if (label == _RIGHT_WAVE) == (side == -1):
             # The forearm swings about a raised elbow; the hand draws an arc above the shoulder.
             angle = 0.62 * size * math.sin(phi)
@@ -100,7 +100,7 @@ def _hand(label, variant, side, lead, size, phi):
             # The nearly stretched arm swings about a point beside the shoulder. rotation +1 with the factor -side in
             # x makes mirrored arms mirror images of each other at equal phase: side -1, rotation +1 is (cos, sin)
             # with y downwards, which is clockwise in the image.
-            clockwise = label == _RIGHT_CLOCKWISE or label == _LEFT_CLOCKWISE
+            clockwise = label in (_RIGHT_CLOCKWISE, _LEFT_CLOCKWISE)
             rotation = 1 if clockwise == (side == -1) else -1
             radius = 22.0 * size
             x = side * 24.0 - side * radius * math.cos(rotation * phi)
