@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     look = parser.add_argument_group("look: what is not given is drawn, for each subject, from the ranges of the split")
     look.add_argument(
         "--look", choices=("plain", "full"),
-        help="plain: flat bodies before a still wall, ideal pixels, as the shipped model was trained on; full: all that "
-        "the split's ranges hold (default plain, for split hard full)",
+        help="plain: flat bodies before a still wall, ideal pixels, as the shipped model was trained on; full: all "
+        "that the split's ranges hold (default plain, for split hard full)",
     )  # fmt: skip
     look.add_argument("--light", choices=("bright", "indoor", "dim"), help="light level")
     look.add_argument("--noise-hz", type=non_negative_float, help="background events a pixel (plain: 0.5)")
