@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.errors import NeuroRosError
-from neuro_ros.events import EVENT_DTYPE, Recording, open_recording
+from neuro_ros.events import Recording, open_recording
 from neuro_ros.gestures.datasets.cache import SampleCache
 from neuro_ros.gestures.datasets.steps import StepStream, WindowShape, to_steps
 from neuro_ros.gestures.simulator import LabelInterval
@@ -372,7 +372,7 @@ def grouped(entries: Iterable[Entry], by: Callable[[Entry], Hashable]) -> dict[H
     return groups
 
 
-def read_events(entry: Entry, options: DatasetOptions, recording: Recording | None = None) -> Sample:
+def read_events(entry: Entry, options: DatasetOptions) -> Sample:
     """Read the events of an entry from a recording of any readable format.
 
     Parameters
@@ -380,8 +380,6 @@ def read_events(entry: Entry, options: DatasetOptions, recording: Recording | No
     entry : Entry
     options : DatasetOptions
         For recordings without a header.
-    recording : Recording, optional
-        Already open, and left open; otherwise the entry's file is opened.
 
     Returns
     -------
@@ -394,9 +392,14 @@ def read_events(entry: Entry, options: DatasetOptions, recording: Recording | No
     DatasetError
         If it holds no events, or more than `MAX_EVENTS`.
     """
-    if recording is None:
-        with open_recording(entry.path, options.encoding, options.width, options.height) as opened:
-            return read_events(entry, options, opened)
+    with open_recording(entry.path, options.encoding, options.width, options.height) as recording:
+        found = _read_events(entry, recording)
+    if entry.start_ns is not None:
+        found["t"] -= entry.start_ns
+    return Sample(entry, found, recording.width, recording.height)
+
+
+def _read_events(entry: Entry, recording: Recording) -> npt.NDArray[np.void]:
     parts: list[npt.NDArray[np.void]] = []
     count = 0
     for batch in recording.batches(start_ns=entry.start_ns):
@@ -414,7 +417,4 @@ def read_events(entry: Entry, options: DatasetOptions, recording: Recording | No
             raise DatasetError(f"{entry.name}: more than {MAX_EVENTS} events; cut the recording")
     if not count:
         raise DatasetError(f"{entry.name}: no events")
-    found = np.concatenate(parts) if len(parts) > 1 else parts[0]
-    if entry.start_ns is not None:
-        found["t"] -= entry.start_ns
-    return Sample(entry, found.astype(EVENT_DTYPE, copy=False), recording.width, recording.height)
+    return np.concatenate(parts)

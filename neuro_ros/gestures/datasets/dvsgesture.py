@@ -20,9 +20,10 @@ the data set's own README (research.ibm.com/interactive/dvsgesture).
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from neuro_ros.events import Recording, open_recording
 from neuro_ros.gestures.datasets.base import Dataset, DatasetError, DatasetOptions, Entry, Sample, carve, read_events
 from neuro_ros.gestures.labels import LABELS
 
@@ -110,7 +111,7 @@ class DvsGesture(Dataset):
 
     def __init__(self, path: Path, options: DatasetOptions) -> None:
         self.shortened = 0
-        self._options = options
+        self._options = replace(options, encoding=None)
         trials = self._trials(path)
         train = {subject for split, _, subject in trials if split == "train"}
         both = train & {subject for split, _, subject in trials if split == "test"}
@@ -124,7 +125,6 @@ class DvsGesture(Dataset):
         if not entries:
             first = next(iter(unusable.values()), "the lists name no trial")
             raise DatasetError(f"{path}: no trial is usable; {first}")
-        self._open: tuple[Path, Recording] | None = None
         super().__init__(path, LABELS, entries)
         for name, reason in unusable.items():
             self.skip(name, reason)
@@ -169,14 +169,8 @@ class DvsGesture(Dataset):
         return entries
 
     def load(self, entry: Entry) -> Sample:
-        """See `Dataset.load`; the trial stays open until a gesture of another one is asked for."""
-        if self._open is None or self._open[0] != entry.path:
-            self.close()
-            self._open = entry.path, open_recording(entry.path, width=self._options.width, height=self._options.height)
-        return read_events(entry, self._options, self._open[1])
+        """See `Dataset.load`."""
+        return read_events(entry, self._options)
 
-    def close(self) -> None:
-        """Let go of the trial that is open; safe twice."""
-        if self._open is not None:
-            self._open[1].close()
-            self._open = None
+    def _identity(self) -> list[Any]:
+        return [self._options.width, self._options.height]
