@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.gestures.paths import SHOULDER_HALF_WIDTH, hands_at, motion_of
-from neuro_ros.gestures.subject import Action, Subject
+from neuro_ros.gestures.subject import Action, ParameterRangeError, Subject
 
 __all__ = ["LIMB_FIELDS", "Body"]
 
@@ -242,6 +242,11 @@ class Body:
         Pixels per body unit.
     centre_px : tuple of float
         Image position of the point midway between the shoulders.
+
+    Raises
+    ------
+    ParameterRangeError
+        If a property of the subject is not finite, or a size or luminance not above 0.
     """
 
     def __init__(self, subject: Subject, scale_px: float, centre_px: tuple[float, float]) -> None:
@@ -256,6 +261,11 @@ class Body:
             float(np.random.default_rng([0x5A1, subject.seed]).random()) * 2.0 * math.pi,
             subject.sleeve, subject.skin, self._trunk_luminance, *subject.texture, subject.weave, subject.shading,
         )  # fmt: skip
+        values = np.array([self._scale, *self._centre, subject.depth, subject.amplitude, *self._shape])
+        if not np.isfinite(values).all() or min(self._scale, subject.size, subject.sleeve, subject.skin) <= 0.0:
+            raise ParameterRangeError(
+                f"subject {subject.seed}: a property is not finite, or a size or luminance is not above 0"
+            )
         self._hands = np.empty((2, 2, 3))
         self._table = np.empty((_LIMBS, len(LIMB_FIELDS)))
         self._far = np.empty(_LIMBS)

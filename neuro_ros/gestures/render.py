@@ -29,10 +29,11 @@ __all__ = [
 _MARGIN_PX = 2.0  # soft edge of a limb: half a pixel each side, and room for rounding
 _WAVES = 6
 _WAVE_AMPLITUDE = 0.06
-# Entries of a table of sines (a power of two), and of one of logarithms, from 0 to 2. Both are looked up without
-# interpolation: what is off by a few thousandths makes no event.
-_SINES = 4096
-_LOGARITHMS_A_UNIT = 4096
+# Entries of a table of sines (a power of two), and of one of logarithms, small enough for the cache. Both are used
+# without interpolation: what is off by a few thousandths makes no event.
+_SINES = 1024
+_LOGARITHMS_A_UNIT, _MOST_BY_TABLE = 1024, 3
+_LEAST_SHADE, _MOST_SHADE = 0.05, _MOST_BY_TABLE - 0.1
 # Things in front of the wall, per image of a background with clutter.
 _THINGS = 14
 
@@ -119,7 +120,7 @@ def _row_range(limb, ux, uy, py, x0, x1, reach):
 @numba.njit(cache=True, nogil=True)
 @no_type_check
 def _draw_solid(scene, target, covered, limb, sines, logarithms):
-    """Draw a tapered, shaded limb with its logarithm, sines and most logarithms by table."""
+    """Draw a tapered, shaded limb with its logarithm, both sines and logarithms by table."""
     height, width = scene.shape
     x0, y0, x1, y1 = limb_box(limb, width, height)
     ax, ay = limb[0], limb[1]
@@ -133,21 +134,26 @@ def _draw_solid(scene, target, covered, limb, sines, logarithms):
     turns = _SINES / (2.0 * math.pi)
     amplitude, along_rate, phase, across_rate = limb[7], turns * limb[8], turns * limb[9], turns * limb[10]
     shading = limb[11]
+    alongs, squares, radii = np.empty(width), np.empty(width), np.empty(width)
     rim_shade = shading / max(radius0 * limb[5], 1e-9)
     for y in range(y0, y1):
         py = y - ay
         start, stop = _row_range(limb, ux, uy, py, x0, x1, reach)
         scene_row, target_row, covered_row = scene[y], target[y], covered[y]
-        for x in range(start, stop):
-            px = x - ax
+        # Without branches, so that the compiler takes several pixels at a time.
+        for i in range(stop - start):
+            px = (start + i) - ax
             along = px * ux + py * uy
             clamped = min(max(along, 0.0), length)
             dx, dy = px - clamped * ux, py - clamped * uy
-            squared = dx * dx + dy * dy
-            radius = radius0 + growth * clamped
+            alongs[i] = along
+            squares[i] = dx * dx + dy * dy
+            radii[i] = radius0 + growth * clamped
+        for i in range(stop - start):
+            squared, radius = squares[i], radii[i]
             if squared >= (radius + 0.5) * (radius + 0.5):
                 continue
-            place = np.uint64(x)
+            along, px, place = alongs[i], (start + i) - ax, np.uint64(start + i)
             shade = 1.0 - rim_shade * squared
             if amplitude != 0.0:
                 pattern = amplitude * sines[np.uint64(int(along_rate * along + phase) & (_SINES - 1))]
@@ -155,14 +161,19 @@ def _draw_solid(scene, target, covered, limb, sines, logarithms):
                     across = int(across_rate * (py * ux - px * uy))
                     pattern *= sines[np.uint64((across + _SINES // 4) & (_SINES - 1))]
                 shade *= 1.0 + pattern
+            shade = min(max(shade, _LEAST_SHADE), _MOST_SHADE)
             within = radius - 0.5
             if within > 0.0 and squared <= within * within:
                 scene_row[place] = luminance * shade
                 target_row[place] = log_luminance + logarithms[np.uint64(int(shade * _LOGARITHMS_A_UNIT))]
             else:
                 cover = min(1.0, radius + 0.5 - math.sqrt(squared))
-                scene_row[place] += cover * (luminance * max(shade, 0.1) - scene_row[place])
-                target_row[place] = math.log(scene_row[place])
+                scene_row[place] += cover * (luminance * shade - scene_row[place])
+                bright = int(scene_row[place] * _LOGARITHMS_A_UNIT)
+                if bright < len(logarithms):
+                    target_row[place] = logarithms[np.uint64(bright)]
+                else:
+                    target_row[place] = math.log(scene_row[place])
             covered_row[place] = 0
 
 
@@ -207,7 +218,7 @@ def _logarithm(values, out):
 def draw_tables() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the tables of sines and of logarithms for `draw_limbs`."""
     sines = np.sin(2.0 * math.pi * (np.arange(_SINES) + 0.5) / _SINES)
-    return sines, np.log((np.arange(2 * _LOGARITHMS_A_UNIT) + 0.5) / _LOGARITHMS_A_UNIT)
+    return sines, np.log((np.arange(_MOST_BY_TABLE * _LOGARITHMS_A_UNIT) + 0.5) / _LOGARITHMS_A_UNIT)
 
 
 class Background:

@@ -105,6 +105,12 @@ def test_limbs_of_every_gesture_are_finite_and_have_a_width(label):
         assert (table[:, 4:7] > 0.0).all()
 
 
+@pytest.mark.parametrize("wrong", [{"yaw_rad": math.nan}, {"size": 0.0}, {"skin": -1.0}, {"depth": math.inf}])
+def test_a_body_that_cannot_be_is_refused(wrong):
+    with pytest.raises(ParameterRangeError, match="subject 0"):
+        Body(Subject(**wrong), 1.0, (0.0, 0.0))
+
+
 def test_a_nearer_hand_is_seen_larger():
     ahead, flat = (Body(Subject(depth=depth, shading=0.2), 1.0, (0.0, 0.0)) for depth in (1.0, 1e-9))
     action = Action(label=LABELS.index("air_drums"), phase=0.0)

@@ -20,6 +20,7 @@ from neuro_ros.gestures import (
     GestureStream,
     ParameterRangeError,
     Subject,
+    SubjectRanges,
     subject_seeds,
 )
 from neuro_ros.gestures.labels import LabelError
@@ -256,6 +257,13 @@ def test_ranges_of_two_pieces_are_drawn_from_both():
 def test_conditions_outside_their_range_are_refused(wrong):
     with pytest.raises(ParameterRangeError, match=next(iter(wrong))):
         Conditions(**wrong)
+
+
+def test_clothes_of_any_contrast_are_drawn():
+    # What a table cannot hold is clipped, not looked up beside it.
+    ranges = SubjectRanges(depth=(1.0, 1.0), shading=(50.0, 50.0), contrast=(3.0, 3.0))
+    events = GestureSimulator(seed=1, ranges=ranges).clip(0, 0.1, 1)
+    assert (np.diff(events["t"]) >= 0).all()
 
 
 def test_a_strip_of_pictures_is_a_png_that_shows_events():
