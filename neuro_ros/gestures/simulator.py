@@ -459,8 +459,34 @@ class GestureSimulator:
         LabelError, ParameterRangeError
             If a label is unknown or a value is outside its range.
         """
+        stream = self.stream(labels, gesture_duration_s, subject_seed)
+        # Joined as whole words: a structured concatenation would leave the padding unset.
+        words = [piece.events.view(np.int64) for piece in stream]
+        return np.concatenate(words).view(EVENT_DTYPE), list(stream.intervals)
+
+    def stream(self, labels: Sequence[str | int], gesture_duration_s: float, subject_seed: int) -> GestureStream:
+        """Return what `sequence` returns as a stream, for what is too long to be held in memory.
+
+        Parameters
+        ----------
+        labels : sequence of str or int
+            Gestures, in order.
+        gesture_duration_s : float
+            Length of each.
+        subject_seed : int
+            Who acts.
+
+        Returns
+        -------
+        GestureStream
+
+        Raises
+        ------
+        LabelError, ParameterRangeError
+            If a label is unknown or a value is outside its range.
+        """
         indices = [label_index(label) for label in labels]
-        stream = GestureStream(
+        return GestureStream(
             # The label takes part in the seed, so that two gestures of one subject are two performances.
             seed=self.seed * 131 + sum((i + 1) * (label + 1) for i, label in enumerate(indices)),
             labels=indices,
@@ -473,6 +499,3 @@ class GestureSimulator:
             conditions=self.conditions(subject_seed),
             **self._options,
         )
-        # Joined as whole words: a structured concatenation would leave the padding unset.
-        words = [piece.events.view(np.int64) for piece in stream]
-        return np.concatenate(words).view(EVENT_DTYPE), list(stream.intervals)

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from neuro_ros.events import EVENT_DTYPE, create_recording
-from neuro_ros.gestures import LABELS, GestureSimulator
+from neuro_ros.gestures import LABELS, GestureSimulator, ParameterRangeError
 from neuro_ros.gestures.datasets import (
     DATASETS,
-    SPLIT_NAMES,
     DatasetError,
     DatasetOptions,
     SampleCache,
+    SimulatedGestures,
     StepStream,
     WindowShape,
     base,
@@ -28,6 +28,7 @@ from neuro_ros.gestures.datasets import (
 from neuro_ros.gestures.datasets.steps import StepsError
 from neuro_ros.gestures.simulator import LabelInterval
 
+SPLIT_NAMES = ("train", "validation", "test")
 SHAPE = WindowShape(bins=5, height=16, width=16)
 
 
@@ -142,6 +143,39 @@ def test_simulated_recordings_are_a_data_set(tmp_path, capsys):
     (expected,) = (entry for entry in dataset.of_split("test") if entry.label == 0)
     clip = GestureSimulator(seed=0).clip("arm_roll", 0.06, int(expected.subject))
     assert dataset.load(expected).events["t"].tolist() == clip["t"].tolist()
+
+
+def test_simulated_subjects_are_a_data_set_of_four_splits(tmp_path):
+    subjects = {"train": 1, "validation": 1, "test": 1, "hard": 1}
+    dataset = SimulatedGestures(subjects, seconds=0.06, seed=4)
+    assert len(dataset.entries) == 44
+    cache = SampleCache(tmp_path)
+    for split in subjects:
+        entries = dataset.of_split(split)
+        assert [entry.label for entry in entries] == list(range(11))
+        sample = dataset.load(entries[7])
+        clip = GestureSimulator(seed=4, split=split).clip(7, 0.06, int(entries[7].subject))
+        assert sample.events.tobytes() == clip.tobytes()
+        first, again = ([t.steps.bits.tobytes() for t in dataset.tensors(split, cache=cache)] for _ in range(2))
+        assert first == again
+    assert (cache.hits, cache.misses) == (44, 44)
+    plain = SimulatedGestures({"train": 1}, seconds=0.06, seed=4, plain=True)
+    assert plain.load(plain.entries[0]).events.tobytes() == GestureSimulator(seed=4).clip(0, 0.06, 0).tobytes()
+    next(iter(plain.tensors("train", cache=cache)))
+    assert cache.misses == 45
+    for wrong in ({}, {"test": 1}):
+        with pytest.raises(DatasetError, match="recording"):
+            SimulatedGestures(wrong)
+    with pytest.raises(ParameterRangeError, match="secret"):
+        SimulatedGestures({"train": 1, "secret": 1})
+
+
+def test_a_hard_folder_is_a_split(tmp_path):
+    for split in ("train", "hard"):
+        make_folders(tmp_path / split)
+    dataset = open_dataset(tmp_path)
+    assert len(dataset.of_split("hard")) == 20
+    assert len(dataset.of_split("validation")) == 4
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------

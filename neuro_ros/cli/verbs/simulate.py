@@ -114,17 +114,18 @@ def _record(
         split=args.split if args.look == "full" else "",
     )  # fmt: skip
     for group in [labels] if args.in_a_row else [[label] for label in labels]:
-        events, intervals = simulator.sequence(group, args.seconds, subject)
+        stream = simulator.stream(group, args.seconds, subject)
         folder = args.out if args.in_a_row else args.out / LABELS[group[0]]
         folder.mkdir(exist_ok=True)
         path = folder / f"subject_{subject:05d}{_SUFFIXES.get(args.form, '')}"
         with create_recording(path, args.width, args.height, args.form) as writer:
-            writer.write(events)
+            for piece in stream:
+                writer.write(piece.events)
         result["files"].append(path)
         result["labels"].append("in_a_row" if args.in_a_row else LABELS[group[0]])
-        result["events"] += len(events)
+        result["events"] += writer.events
         if args.in_a_row:
-            rows = ["start_ns,end_ns,label", *(f"{i.start_ns},{i.end_ns},{LABELS[i.label]}" for i in intervals)]
+            rows = ["start_ns,end_ns,label", *(f"{i.start_ns},{i.end_ns},{LABELS[i.label]}" for i in stream.intervals)]
             path.with_suffix(".csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 

@@ -22,6 +22,7 @@ from neuro_ros.gestures.datasets.base import (
     TensorSample,
 )
 from neuro_ros.gestures.datasets.cache import SampleCache
+from neuro_ros.gestures.datasets.simulated import SimulatedGestures
 from neuro_ros.gestures.datasets.steps import StepStream, WindowShape, to_steps
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Entry",
     "Sample",
     "SampleCache",
+    "SimulatedGestures",
     "StepStream",
     "TensorSample",
     "WindowShape",

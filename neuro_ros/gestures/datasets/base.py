@@ -38,7 +38,8 @@ __all__ = [
     "read_events",
 ]
 
-SPLIT_NAMES = ("train", "validation", "test")
+#: Most data sets have the first three; hard is a test outside the ranges of training.
+SPLIT_NAMES = ("train", "validation", "test", "hard")
 #: Of one sample: half a gigabyte. Beyond it is no gesture, or damage.
 MAX_EVENTS = 1 << 25
 

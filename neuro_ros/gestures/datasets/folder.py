@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any folder of class folders with recordings of any readable format.
 
-``CLASS/recording`` or ``SPLIT/CLASS/recording``, the splits being called train, validation (or val, valid) and test.
+``CLASS/recording`` or ``SPLIT/CLASS/recording``, the splits being called train, validation (or val, valid), test and
+hard.
 Without split folders, subjects are divided where the names tell them (``subject_07.raw``, ``user7_lab.aedat4``), and
 otherwise the recordings of each class; the validation split is carved out of training in the same way where only that
 is missing. `neuro_ros simulate` writes such folders.
@@ -33,7 +34,7 @@ __all__ = ["ClassFolders", "matches"]
 
 _SPLIT_FOLDERS = {
     "train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation",
-    "test": "test", "testing": "test",
+    "test": "test", "testing": "test", "hard": "hard",
 }  # fmt: skip
 # Beside the recordings of a class may lie texts about them.
 _NO_RECORDINGS = {".csv", ".txt", ".md", ".json", ".yaml", ".yml", ".png", ".jpg", ".svg", ".html", ".partial"}
