@@ -36,7 +36,6 @@ import numpy.typing as npt
 from neuro_ros.gestures.render import (
     Background,
     draw_limbs,
-    draw_tables,
     limb_box,
     restore,
     shift_background,
@@ -201,7 +200,7 @@ def _respond_in_boxes(target, level, memory, on, off, blind, limbs, step_us, jit
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # a check of divisors would be a branch
 @no_type_check
 def _respond_everywhere(
     scene, target, level, memory, on, off, blind, step_us, corner, leak_share, refractory_us, jitter_us, random, keys,
@@ -324,7 +323,6 @@ class DvsPixels:
         self._scene = np.ones((height, width))
         self._target, self._level, self._memory = (np.zeros((height, width)) for _ in range(3))
         self._blind = np.zeros((height, width))
-        self._tables = draw_tables()
         self._covered = np.zeros((height, width), np.uint8)
         self._limbs = np.empty((0, 12))
         self._background = Background(self._scene)
@@ -380,7 +378,7 @@ class DvsPixels:
                 self._scene[:], self._target[:] = ground.luminance, ground.logarithm
         else:
             restore(self._scene, self._target, ground.luminance, ground.logarithm, self._limbs)
-        draw_limbs(self._scene, self._target, self._covered, limbs, *self._tables)
+        draw_limbs(self._scene, self._target, self._covered, limbs)
 
     def step(
         self, limbs: npt.NDArray[np.float64], background_shift_px: tuple[float, float] = (0.0, 0.0)

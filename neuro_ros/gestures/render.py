@@ -20,7 +20,6 @@ __all__ = [
     "Background",
     "draw_background",
     "draw_limbs",
-    "draw_tables",
     "limb_box",
     "restore",
     "shift_background",
@@ -29,11 +28,8 @@ __all__ = [
 _MARGIN_PX = 2.0  # soft edge of a limb: half a pixel each side, and room for rounding
 _WAVES = 6
 _WAVE_AMPLITUDE = 0.06
-# Entries of a table of sines (a power of two), and of one of logarithms, small enough for the cache. Both are used
-# without interpolation: what is off by a few thousandths makes no event.
-_SINES = 1024
-_LOGARITHMS_A_UNIT, _MOST_BY_TABLE = 1024, 3
-_LEAST_SHADE, _MOST_SHADE = 0.05, _MOST_BY_TABLE - 0.1
+# Of a limb's luminance, within which its logarithm is right.
+_LEAST_SHADE, _MOST_SHADE = 0.3, 3.0
 # Things in front of the wall, per image of a background with clutter.
 _THINGS = 14
 
@@ -117,64 +113,57 @@ def _row_range(limb, ux, uy, py, x0, x1, reach):
     return max(x0, math.floor(min(a, b))), min(x1, math.ceil(max(a, b)) + 1)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, inline="always")
 @no_type_check
-def _draw_solid(scene, target, covered, limb, sines, logarithms):
-    """Draw a tapered, shaded limb with its logarithm, both sines and logarithms by table."""
+def _wave(turns):
+    """Return a wave of period 1 made of parabolas, which is a sine to within 6 %."""
+    t = turns - np.floor(turns + 0.5)
+    return 8.0 * t * (1.0 - 2.0 * abs(t))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # a check of divisors would be a branch
+@no_type_check
+def _draw_solid(scene, target, limb, columns, covers):
+    """Draw a tapered, shaded limb, with its logarithm."""
     height, width = scene.shape
     x0, y0, x1, y1 = limb_box(limb, width, height)
-    ax, ay = limb[0], limb[1]
-    ux, uy = limb[2] - ax, limb[3] - ay
+    ax, luminance = limb[0], limb[6]
+    ux, uy = limb[2] - ax, limb[3] - limb[1]
     length = math.sqrt(ux * ux + uy * uy)
     ux, uy = (ux / length, uy / length) if length > 1e-9 else (1.0, 0.0)
-    radius0, luminance = limb[4], limb[6]
-    growth = (limb[5] - radius0) / length if length > 1e-9 else 0.0
-    log_luminance = math.log(luminance)
-    reach = max(radius0, limb[5]) + 1.0
-    turns = _SINES / (2.0 * math.pi)
+    outer0, reach = limb[4] + 0.5, max(limb[4], limb[5]) + 1.0
+    growth = (limb[5] - limb[4]) / length if length > 1e-9 else 0.0
+    rim_shade = limb[11] / max(limb[4] * limb[5], 1e-9)
+    turns = 1.0 / (2.0 * math.pi)
     amplitude, along_rate, phase, across_rate = limb[7], turns * limb[8], turns * limb[9], turns * limb[10]
-    shading = limb[11]
-    alongs, squares, radii = np.empty(width), np.empty(width), np.empty(width)
-    rim_shade = shading / max(radius0 * limb[5], 1e-9)
+    log_luminance = math.log(luminance)
     for y in range(y0, y1):
-        py = y - ay
+        py = y - limb[1]
         start, stop = _row_range(limb, ux, uy, py, x0, x1, reach)
-        scene_row, target_row, covered_row = scene[y], target[y], covered[y]
+        if stop <= start:
+            continue
+        row, log_row, places = scene[y, start:stop], target[y, start:stop], columns[start:stop]
         # Without branches, so that the compiler takes several pixels at a time.
-        for i in range(stop - start):
-            px = (start + i) - ax
+        for i in range(len(places)):
+            px = places[i] - ax
             along = px * ux + py * uy
             clamped = min(max(along, 0.0), length)
             dx, dy = px - clamped * ux, py - clamped * uy
-            alongs[i] = along
-            squares[i] = dx * dx + dy * dy
-            radii[i] = radius0 + growth * clamped
-        for i in range(stop - start):
-            squared, radius = squares[i], radii[i]
-            if squared >= (radius + 0.5) * (radius + 0.5):
-                continue
-            along, px, place = alongs[i], (start + i) - ax, np.uint64(start + i)
-            shade = 1.0 - rim_shade * squared
-            if amplitude != 0.0:
-                pattern = amplitude * sines[np.uint64(int(along_rate * along + phase) & (_SINES - 1))]
-                if across_rate != 0.0:
-                    across = int(across_rate * (py * ux - px * uy))
-                    pattern *= sines[np.uint64((across + _SINES // 4) & (_SINES - 1))]
-                shade *= 1.0 + pattern
+            squared = dx * dx + dy * dy
+            weave = _wave(across_rate * (py * ux - px * uy) + 0.25)
+            shade = (1.0 - rim_shade * squared) * (1.0 + amplitude * _wave(along_rate * along + phase) * weave)
             shade = min(max(shade, _LEAST_SHADE), _MOST_SHADE)
-            within = radius - 0.5
-            if within > 0.0 and squared <= within * within:
-                scene_row[place] = luminance * shade
-                target_row[place] = log_luminance + logarithms[np.uint64(int(shade * _LOGARITHMS_A_UNIT))]
-            else:
-                cover = min(1.0, radius + 0.5 - math.sqrt(squared))
-                scene_row[place] += cover * (luminance * shade - scene_row[place])
-                bright = int(scene_row[place] * _LOGARITHMS_A_UNIT)
-                if bright < len(logarithms):
-                    target_row[place] = logarithms[np.uint64(bright)]
-                else:
-                    target_row[place] = math.log(scene_row[place])
-            covered_row[place] = 0
+            cover = min(max(outer0 + growth * clamped - math.sqrt(squared), 0.0), 1.0)
+            covers[i] = cover
+            row[i] += cover * (luminance * shade - row[i])
+            # The first terms of 2 artanh((s - 1) / (s + 1)): off by less than a hundredth of a threshold.
+            z = (shade - 1.0) / (shade + 1.0)
+            zz = z * z
+            logarithm = log_luminance + 2.0 * z * (1.0 + zz * (1.0 / 3.0 + zz * (1.0 / 5.0 + zz * (1.0 / 7.0))))
+            log_row[i] = logarithm if cover == 1.0 else log_row[i]
+        for i in range(len(places)):
+            if 0.0 < covers[i] < 1.0:
+                log_row[i] = math.log(row[i])
 
 
 @numba.njit(cache=True, nogil=True)
@@ -193,12 +182,14 @@ def _take_logarithm(scene, target, covered, limbs):
 
 @numba.njit(cache=True, nogil=True)
 @no_type_check
-def draw_limbs(scene, target, covered, limbs, sines, logarithms):
+def draw_limbs(scene, target, covered, limbs):
     """Draw limbs in order; shaded limbs are the solid ones, of the others the logarithm is still to be taken."""
     flat = 0
+    columns = np.arange(scene.shape[1]) * 1.0
+    covers = np.empty(scene.shape[1])
     for i in range(limbs.shape[0]):
         if limbs[i, 11] > 0.0:
-            _draw_solid(scene, target, covered, limbs[i], sines, logarithms)
+            _draw_solid(scene, target, limbs[i], columns, covers)
         else:
             _draw_flat(scene, covered, limbs[i])
             flat += 1
@@ -213,12 +204,6 @@ def _logarithm(values, out):
     for y in range(values.shape[0]):
         for x in range(values.shape[1]):
             out[y, x] = math.log(values[y, x])
-
-
-def draw_tables() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the tables of sines and of logarithms for `draw_limbs`."""
-    sines = np.sin(2.0 * math.pi * (np.arange(_SINES) + 0.5) / _SINES)
-    return sines, np.log((np.arange(_MOST_BY_TABLE * _LOGARITHMS_A_UNIT) + 0.5) / _LOGARITHMS_A_UNIT)
 
 
 class Background:
@@ -301,7 +286,7 @@ def draw_background(
     scene = luminance * np.exp(pattern)
     moved = body.copy()
     moved[:, :4] += margin_px
-    draw_limbs(scene, np.empty_like(scene), np.zeros(scene.shape, np.uint8), moved, *draw_tables())
+    draw_limbs(scene, np.empty_like(scene), np.zeros(scene.shape, np.uint8), moved)
     return Background(scene, margin_px)
 
 
