@@ -146,7 +146,8 @@ def _emit(t, y, x, polarity, jitter_us, random, keys, n, lost):
     return n + 1
 
 
-@numba.njit(cache=True, nogil=True)
+# Inlined, since handing over so many arrays takes longer than the work.
+@numba.njit(cache=True, nogil=True, inline="always")
 @no_type_check
 def _respond(y, x, now, leak, level, memory, on, off, blind, step_us, refractory_us, jitter_us, random, keys, n, lost):
     """Let one pixel's level go to `now` within the step; return the number of keys.

@@ -5,7 +5,9 @@
 hands them out slice by slice in bounded memory, so that a caller can pace them. Equal arguments give equal events.
 The module never looks at a clock: time is the sensor's, in nanoseconds, stamped in whole microseconds.
 
-These are simulated gestures of a plain model; nothing here was fitted to people.
+A subject (`subject.py`) follows the paths of a gesture (`paths.py`), which gives limbs (`body.py`) before a background
+(`render.py`, `conditions.py`) to a sensor's pixels (`dvs.py`); `splits.py` has the ranges of all that is drawn. Nothing
+here was fitted to people.
 """
 
 from __future__ import annotations
