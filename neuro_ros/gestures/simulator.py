@@ -6,8 +6,8 @@ hands them out slice by slice in bounded memory, so that a caller can pace them.
 The module never looks at a clock: time is the sensor's, in nanoseconds, stamped in whole microseconds.
 
 A subject (`subject.py`) follows the paths of a gesture (`paths.py`), which gives limbs (`body.py`) before a background
-(`render.py`, `conditions.py`) to a sensor's pixels (`dvs.py`); `splits.py` has the ranges of all that is drawn. Nothing
-here was fitted to people.
+(`render.py`, `conditions.py`, `stage.py`) to a sensor's pixels (`dvs.py`); `splits.py` has the ranges of all that is
+drawn. Nothing here was fitted to people.
 """
 
 from __future__ import annotations
@@ -20,18 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.events import EVENT_DTYPE
-from neuro_ros.gestures.body import Body
-from neuro_ros.gestures.conditions import PLAIN, CameraMotion, Conditions
+from neuro_ros.gestures.conditions import PLAIN, Conditions
 from neuro_ros.gestures.dvs import KEY_P_BITS, KEY_X_BITS, KEY_Y_BITS, DvsPixels
 from neuro_ros.gestures.labels import LABELS, label_index
-from neuro_ros.gestures.render import draw_background
 from neuro_ros.gestures.splits import split_named
+from neuro_ros.gestures.stage import Performance, Shown, Stage
 from neuro_ros.gestures.subject import Action, ParameterRangeError, Subject, SubjectRanges
 
 __all__ = ["STEP_NS", "GestureSimulator", "GestureSlice", "GestureStream", "LabelInterval"]
 
 STEP_NS = 2_500_000  # rendering step; events get their own microsecond within it
-TRANSITION_S = 0.25  # how long the hands travel from one gesture to the next
 _LEAST_SIDE_PX, _MOST_SIDE_PX = 16, 2048
 
 
@@ -64,63 +62,6 @@ class GestureSlice:
 
     def __iter__(self) -> Iterator[object]:
         return iter((self.events, self.until_ns, self.label))
-
-
-_Shown = tuple[npt.NDArray[np.float64], tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class _Performance:
-    """A gesture under way: what decides the hands' paths, and when it began."""
-
-    motion: npt.NDArray[np.float64]
-    start_ns: int
-    label: int
-
-
-class _Stage:
-    """A subject before a background, seen by a camera that may move: the scene at any time."""
-
-    def __init__(self, subject: Subject, conditions: Conditions, width: int, height: int, seed: int) -> None:
-        unit = min(width, height) / 128.0
-        centre = (
-            0.5 * (width - 1) + unit * subject.shift_x_px,
-            (0.5 * height - 14.0 * unit) + unit * subject.shift_y_px,
-        )
-        self.body = Body(subject, unit * subject.size, centre)
-        self.moving = conditions.moving
-        self._camera = CameraMotion(conditions, width, height, subject.background, seed)
-        self._trunk = self.body.trunk()
-        still = self._trunk[:0] if self.moving else self._trunk
-        self.background = draw_background(
-            width, height, subject.background, still, subject.seed, conditions.clutter, self._camera.margin_px
-        )
-
-    def show(self, now: _Performance, last: _Performance | None, t_ns: int, since_ns: int) -> _Shown:
-        """Return the limbs and the displacement of the background at a time.
-
-        The hands travel from the last performance's path to this one's within `TRANSITION_S`; the subject has stood
-        there from `since_ns` on.
-        """
-        t_s, t_stage_s = (t_ns - now.start_ns) * 1e-9, (t_ns - since_ns) * 1e-9
-        part = 1.0
-        if last is None:
-            last = now
-        elif t_s < TRANSITION_S:
-            part = t_s / TRANSITION_S
-            part = part * part * (3.0 - 2.0 * part)
-        last_t_s = (t_ns - last.start_ns) * 1e-9
-        if not self.moving:
-            return self.body.pose(now.motion, t_s, last.motion, last_t_s, part, t_stage_s), (0.0, 0.0)
-        shake, drift = self._camera.shake_px(t_stage_s), self._camera.drift_px(t_stage_s)
-        limbs = self.body.pose(now.motion, t_s, last.motion, last_t_s, part, t_stage_s, shake)
-        behind = self._camera.passers_by(t_stage_s, shake)
-        if len(self._trunk):
-            trunk = self._trunk.copy()
-            trunk[:, :4] += (*shake, *shake)
-            behind = np.concatenate([behind, trunk])
-        limbs = np.concatenate([behind, limbs]) if len(behind) else limbs
-        return limbs, (shake[0] + drift[0], shake[1] + drift[1])
 
 
 def _check_size(width: int, height: int) -> None:
@@ -249,7 +190,7 @@ class GestureStream:
         self._pixels = DvsPixels(width, height, model, STEP_NS // 1000, seed * 1_000_003 + subject_seed)
         self._order: list[int] = []
         self._begun = 0
-        self._last: _Performance | None = None
+        self._last: Performance | None = None
         self.intervals: list[LabelInterval] = []
         self._enter()
         self._now = self._next_performance()
@@ -274,7 +215,7 @@ class GestureStream:
         """Put the subject whose turn it is before the camera."""
         self._subject = Subject.from_seed(self._subject_seed, self._ranges)
         seed = self._seed * 1_000_003 + self._subject_seed
-        self._stage = _Stage(self._subject, self.conditions, self.width, self.height, seed)
+        self._stage = Stage(self._subject, self.conditions, self.width, self.height, seed)
         self._entered_ns = self._now_ns
 
     def _look(self) -> None:
@@ -282,10 +223,10 @@ class GestureStream:
         limbs, behind = self._show(self._now_ns)
         self._pixels.look(self._stage.background, limbs, self._stage.moving, behind)
 
-    def _show(self, t_ns: int) -> _Shown:
+    def _show(self, t_ns: int) -> Shown:
         return self._stage.show(self._now, self._last, t_ns, self._entered_ns)
 
-    def _next_performance(self) -> _Performance:
+    def _next_performance(self) -> Performance:
         """Draw the gesture that begins now, and note it."""
         if not self._order:
             self._order = list(self._labels)
@@ -296,7 +237,7 @@ class GestureStream:
         self._begun += 1
         self.intervals.append(LabelInterval(self._now_ns, self._now_ns + self._gesture_ns, action.label))
         del self.intervals[: -self.KEPT_INTERVALS]
-        return _Performance(self._stage.body.motion(action), self._now_ns, action.label)
+        return Performance(self._stage.body.motion(action), self._now_ns, action.label)
 
     def _begin(self) -> None:
         """Go on to the next gesture, acted by the next subject when it is that one's turn."""

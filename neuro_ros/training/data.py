@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training data: simulated streams cut by the node's own windower, kept as packed bits, drawn as random crops.
 
-Recordings on disk, and what a step is, are `neuro_ros.gestures.datasets`. One network step is one bin. A stream holds the gestures of one subject in a row, so a crop that begins anywhere has
-a random phase and often contains the switch from one gesture to the next.
+Recordings on disk, and what a step is, are `neuro_ros.gestures.datasets`. One network step is one bin. A stream holds
+the gestures of one subject in a row, so a crop that begins anywhere has a random phase and often contains the switch
+from one gesture to the next.
 """
 
 from __future__ import annotations
