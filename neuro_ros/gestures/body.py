@@ -1,350 +1,331 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The acted gestures: who moves, along which path, and where the limbs then are in the image.
+"""The upper body: where its joints are in space, and where its filled limbs then are in the image.
 
-Plain first form: a flat (two-dimensional) upper body with two-link arms. The hands follow class-specific
-paths, the elbows follow from the two-link geometry. This module knows no pixels' physics (`dvs.py`) and no
-time stamps of events (`simulator.py`).
+Joints follow from the two hands by the geometry of two links of equal length; the trunk may be turned, bent and
+swaying. All is projected by a pinhole camera. A limb in the image is a tapered capsule, one row of a table that
+`render.py` draws. This module knows no pixels' physics and no gestures.
 
-Coordinates are *body units*: x to the right of the image, y downwards, origin midway between the shoulders;
-one unit is one pixel of a 128 x 128 sensor at size 1. Side -1 is the person's right (image left), +1 the left.
+A subject whose `depth` is 0 is flat: the elbows lie in the plane of the shoulders and the trunk stands still, so that
+it belongs to the background (`trunk`). Otherwise the trunk moves and is part of the table.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from typing import no_type_check
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
-from neuro_ros.errors import NeuroRosError
-from neuro_ros.gestures.labels import LABELS
+from neuro_ros.gestures.paths import SHOULDER_HALF_WIDTH, hands_at, motion_of
+from neuro_ros.gestures.subject import Action, ParameterRangeError, Subject
 
-__all__ = ["LIMB_FIELDS", "Action", "ParameterRangeError", "Subject", "SubjectRanges", "hand_targets", "limbs"]
+__all__ = ["LIMB_FIELDS", "Body"]
 
-# Lengths and radii in body units. A forearm of 21 units on a 128 pixel sensor is a person who stands so that
-# the upper body with stretched arms just fills the image.
-SHOULDER_HALF_WIDTH = 15.0
-UPPER_ARM_LENGTH = 21.0
-FOREARM_LENGTH = 21.0
-HAND_LENGTH = 5.0
-UPPER_ARM_RADIUS = 4.4
-FOREARM_RADIUS = 3.6
-HAND_RADIUS = 4.6
-REST_HAND = (19.0, 40.0)
+#: Columns of a limb table, in drawing order (a later row covers an earlier one): ends [px], radii at them [px],
+#: luminance, and the clothes: amplitude of the pattern, its frequency [rad/px] and phase along the limb, its frequency
+#: across [rad/px], darkening at the rim.
+LIMB_FIELDS = (
+    "x0", "y0", "x1", "y1", "radius0", "radius1", "luminance",
+    "texture_amplitude", "texture_frequency", "texture_phase", "weave_frequency", "shading",
+)  # fmt: skip
 
-# Columns of the limb table that `limbs` fills and `dvs.py` draws, in drawing order (later covers earlier).
-LIMB_FIELDS = ("x0", "y0", "x1", "y1", "radius", "luminance", "texture_amplitude", "texture_frequency", "texture_phase")
-LIMBS_PER_ARM = 3
-N_OTHER_VARIANTS = 5
+# Lengths and radii in body units. A forearm of 21 units on a 128 pixel sensor is a person who stands so that the upper
+# body with stretched arms just fills the image.
+_LINK_LENGTH = 21.0  # of the upper arm and of the forearm
+_HAND_LENGTH = 5.0
+_UPPER_ARM_RADIUS, _FOREARM_RADIUS, _HAND_RADIUS = 4.4, 3.6, 4.6
+# By how much a limb of a solid body is thicker at its upper end than on average, and the hand at its lower.
+_TAPER = 0.12
+# Distance of the camera at size 1: 1.5 m, about 13 mm a unit.
+_CAMERA_DISTANCE = 115.0
+# About which the trunk bends.
+_HIP_Y = 58.0
+_SWAY_HZ = (0.31, 0.23)
+# An elbow hangs outwards by this angle from the vertical, and a little behind.
+_ELBOW_HANGS_RAD, _ELBOW_BEHIND = 0.5, 0.35
+_CLAVICLE_Y, _NECK_Y, _TRUNK_Z = 2.0, -7.0, 4.0
+# Legs hang from the hips, seen of those who stand far away.
+_LEG_X, _KNEE_X, _FOOT_Y, _LEG_RADIUS, _LEG_LUMINANCE = 6.5, 7.5, 150.0, 7.0, 0.7
+_LIMBS = 12
 
+# Trunk and head of a flat subject: ends, radius, and whose luminance they have.
+_FLAT_TRUNK = (
+    (-7.0, 8.0, -7.0, 60.0, 9.0, "sleeve"),
+    (7.0, 8.0, 7.0, 60.0, 9.0, "sleeve"),
+    (0.0, 8.0, 0.0, 60.0, 9.0, "sleeve"),
+    (0.0, -17.0, 0.0, -13.0, 8.0, "skin"),
+)
 
-class ParameterRangeError(NeuroRosError, ValueError):
-    """A simulator parameter outside its range."""
-
-
-@dataclass(frozen=True)
-class SubjectRanges:
-    """Half-open uniform ranges from which a subject's properties are drawn.
-
-    Attributes
-    ----------
-    speed : tuple of float
-        Factor on each gesture's nominal frequency.
-    amplitude : tuple of float
-        Factor on each gesture's nominal path size.
-    size : tuple of float
-        Scale of the body in the image (1 / distance).
-    shift_px : tuple of float
-        Displacement of the body per axis, in pixels of a 128 pixel sensor.
-    contrast : tuple of float
-        Natural logarithm of the luminance ratio between limbs and background; the sign is drawn too.
-    """
-
-    speed: tuple[float, float] = (0.75, 1.35)
-    amplitude: tuple[float, float] = (0.8, 1.2)
-    size: tuple[float, float] = (0.85, 1.15)
-    shift_px: tuple[float, float] = (-7.0, 7.0)
-    contrast: tuple[float, float] = (0.6, 1.3)
-
-    def __post_init__(self) -> None:
-        for name in ("speed", "amplitude", "size", "shift_px", "contrast"):
-            low, high = getattr(self, name)
-            if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-                raise ParameterRangeError(f"range {name}=({low}, {high}) is not finite and ascending")
-            if name != "shift_px" and low <= 0.0:
-                raise ParameterRangeError(f"range {name} starts at {low}; it must be above 0")
+# Places in the vector that describes a body.
+(
+    _BUILD, _SIZE, _SOLID, _YAW_COS, _YAW_SIN, _LEAN_COS, _LEAN_SIN, _ELBOW_RAD, _SWAY, _SWAY_PHASE,
+    _SLEEVE, _SKIN, _TRUNK, _AMPLITUDE, _FREQUENCY, _PHASE, _WEAVE, _SHADING,
+) = range(18)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Subject:
-    """One person: build, position, clothes and way of moving. Drawn from a seed by `Subject.from_seed`.
-
-    Attributes
-    ----------
-    speed, amplitude, size : float
-        Factors, see `SubjectRanges`.
-    shift_x_px, shift_y_px : float
-        Displacement in pixels of a 128 pixel sensor.
-    lead : int
-        Side (-1 right, +1 left) that strums the guitar and beats first.
-    background, skin, sleeve : float
-        Luminances, relative.
-    texture : tuple of float
-        Amplitude, frequency (rad per unit), and phase of the clothes' stripes.
-    seed : int
-        Seed of everything else that belongs to the person (background pattern).
-    """
-
-    speed: float = 1.0
-    amplitude: float = 1.0
-    size: float = 1.0
-    shift_x_px: float = 0.0
-    shift_y_px: float = 0.0
-    lead: int = -1
-    background: float = 0.4
-    skin: float = 1.0
-    sleeve: float = 0.8
-    texture: tuple[float, float, float] = (0.2, 0.9, 0.0)
-    seed: int = 0
-
-    @classmethod
-    def from_seed(cls, seed: int, ranges: SubjectRanges | None = None) -> Subject:
-        """Draw a subject.
-
-        Parameters
-        ----------
-        seed : int
-            Non-negative; equal seeds give equal subjects.
-        ranges : SubjectRanges, optional
-            Where to draw from.
-
-        Returns
-        -------
-        Subject
-        """
-        ranges = ranges or SubjectRanges()
-        if seed < 0:
-            raise ParameterRangeError(f"subject seed {seed} is negative; use 0 or above")
-        rng = np.random.default_rng([0x5B1EC7, seed])
-
-        def draw(low_high: tuple[float, float]) -> float:
-            return float(low_high[0] + (low_high[1] - low_high[0]) * rng.random())
-
-        background = draw((0.25, 0.6))
-        sign = 1.0 if rng.random() < 0.6 else -1.0
-        sleeve = background * math.exp(sign * draw(ranges.contrast))
-        skin = background * math.exp((1.0 if rng.random() < 0.7 else -1.0) * draw(ranges.contrast))
-        return cls(
-            speed=draw(ranges.speed),
-            amplitude=draw(ranges.amplitude),
-            size=draw(ranges.size),
-            shift_x_px=draw(ranges.shift_px),
-            shift_y_px=draw(ranges.shift_px),
-            lead=1 if rng.random() < 0.2 else -1,
-            background=background,
-            skin=skin,
-            sleeve=sleeve,
-            texture=(draw((0.1, 0.35)), draw((0.5, 1.4)), draw((0.0, 2.0 * math.pi))),
-            seed=seed,
-        )
-
-    def mirrored(self) -> Subject:
-        """Return the subject as seen in a mirror: the other side leads, and stands on the other side."""
-        return replace(self, lead=-self.lead, shift_x_px=-self.shift_x_px)
-
-
-@dataclass(frozen=True)
-class Action:
-    """One performance of a gesture by somebody: phase, small irregularities, and for `other` what is done.
-
-    Attributes
-    ----------
-    label : int
-        Class index.
-    phase : float
-        Phase at time zero, in turns.
-    pace : float
-        Factor on the subject's speed for this performance.
-    wobble : tuple of float
-        Phases (rad) of the slow wander that every body shows: right x, right y, left x, left y.
-    variant : int
-        For `other`: which of the motions, 0 to 4.
-    wobble_px : float
-        Size of the wander in body units; 0 gives the exact paths.
-    """
-
-    label: int
-    phase: float = 0.0
-    pace: float = 1.0
-    wobble: tuple[float, float, float, float] = field(default=(0.0, 1.0, 2.0, 3.0))
-    variant: int = 0
-    wobble_px: float = 0.9
-
-    @classmethod
-    def draw(cls, label: int, rng: np.random.Generator) -> Action:
-        """Draw a performance of the gesture with class index `label`."""
-        turn = 2.0 * math.pi
-        return cls(
-            label=label,
-            phase=float(rng.random()),
-            pace=0.92 + 0.16 * float(rng.random()),
-            wobble=(turn * rng.random(), turn * rng.random(), turn * rng.random(), turn * rng.random()),
-            variant=int(N_OTHER_VARIANTS * rng.random()),
-        )
-
-
-# Nominal frequency of each gesture in Hz, at speed 1.
-_FREQUENCY_HZ = (2.2, 2.4, 2.4, 1.3, 1.3, 1.3, 1.3, 1.7, 2.4, 2.8, 1.0)
-
-
-def _rest(side: int) -> tuple[float, float]:
-    return side * REST_HAND[0], REST_HAND[1]
-
-
-def _wave(side: int, size: float, phi: float) -> tuple[float, float]:
-    # The forearm swings about a raised elbow; the hand draws an arc above the shoulder.
-    angle = 0.62 * size * math.sin(phi)
-    return side * (25.0 + 22.0 * math.sin(angle)), 6.0 - 24.0 * math.cos(angle)
-
-
-def _circle(side: int, rotation: int, size: float, phi: float) -> tuple[float, float]:
-    # rotation +1 with the factor -side in x makes mirrored arms mirror images of each other at equal phase:
-    # side -1, rotation +1 is (cos, sin) with y downwards, which is clockwise in the image.
-    # The nearly stretched arm swings about a point beside the shoulder.
-    radius = 22.0 * size
-    return side * 24.0 - side * radius * math.cos(rotation * phi), 1.0 + radius * math.sin(rotation * phi)
-
-
-def _other(variant: int, side: int, lead: int, size: float, phi: float) -> tuple[float, float]:
-    swing = 0.5 - 0.5 * math.cos(phi)
-    if variant == 0:  # both stretched arms rise sideways to above the head and sink again
-        angle = 0.35 + 2.3 * min(1.0, size) * swing
-        return side * (SHOULDER_HALF_WIDTH + 38.0 * math.sin(angle)), 38.0 * math.cos(angle)
-    if variant == 1:  # both hands lift something from the belly to above the head
-        return side * 9.0, 30.0 - 50.0 * min(1.1, size) * swing
-    if variant == 2:  # both hands sweep to the same side and back
-        return side * 7.0 + 20.0 * size * math.sin(phi), 14.0 + 4.0 * math.cos(2.0 * phi)
-    if variant == 3:  # one arm points straight out to the side and sinks again
-        if side != lead:
-            return _rest(side)
-        x, y = _rest(side)
-        return x + (side * 52.0 - x) * swing, y + (-2.0 - y) * swing
-    # one hand swipes across the chest while the other one rises and sinks slowly
-    if side == lead:
-        return side * (10.0 + 26.0 * size * math.sin(phi)), 10.0 + 5.0 * math.sin(0.5 * phi)
-    return side * 22.0, 20.0 + 16.0 * math.sin(0.7 * phi)
-
-
-def hand_targets(subject: Subject, action: Action, t_s: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return where the right and the left hand are at a time.
-
-    Parameters
-    ----------
-    subject : Subject
-    action : Action
-    t_s : float
-        Seconds since the start of the performance.
-
-    Returns
-    -------
-    tuple
-        ((x, y) of the right hand, (x, y) of the left hand), body units.
-    """
-    label = LABELS[action.label]
-    size = subject.amplitude
-    phi = 2.0 * math.pi * (action.phase + _FREQUENCY_HZ[action.label] * subject.speed * action.pace * t_s)
-    hands: list[tuple[float, float]] = []
-    for side in (-1, 1):
-        beat = phi if side == subject.lead else phi + math.pi
-        if label == "hand_clap":
-            hand = (side * (3.0 + 20.0 * size * (0.5 - 0.5 * math.cos(phi))), 20.0)
-        elif label == "arm_roll":
-            # Forearms across the chest turn about each other: in the image up and down in opposition.
-            hand = (-side * 3.0 + side * 3.0 * math.cos(beat), 15.0 + 9.0 * size * math.sin(beat))
-        elif label == "air_drums":
-            # Sticks: quicker down than up.
-            hand = (side * 17.0, 24.0 + 11.0 * size * math.sin(beat + 0.5 * math.sin(beat)))
-        elif label == "air_guitar":
-            if side == subject.lead:
-                hand = (side * 5.0 + side * 3.0 * math.sin(phi), 28.0 + 8.0 * size * math.sin(phi))
-            else:
-                slide = 5.0 * math.sin(0.23 * phi)
-                hand = (side * (36.0 + slide), 2.0 - 0.3 * slide)
-        elif label == "other":
-            hand = _other(action.variant, side, subject.lead, size, phi)
-        elif (label == "right_hand_wave") == (side == -1) and label.endswith("wave"):
-            hand = _wave(side, size, phi)
-        elif label.startswith("right_arm" if side == -1 else "left_arm"):
-            clockwise = not label.endswith("counter_clockwise")
-            hand = _circle(side, 1 if clockwise == (side == -1) else -1, size, phi)
-        else:
-            hand = _rest(side)
-        hands.append(hand)
-    w = action.wobble
-    d = action.wobble_px
-    (rx, ry), (lx, ly) = hands
-    return (
-        (rx + d * math.sin(5.1 * t_s + w[0]), ry + d * math.sin(4.3 * t_s + w[1])),
-        (lx + d * math.sin(4.7 * t_s + w[2]), ly + d * math.sin(5.6 * t_s + w[3])),
-    )
-
-
-def _elbow(side: int, hand_x: float, hand_y: float) -> tuple[float, float, float, float]:
-    """Return elbow and reachable wrist of the two-link arm, the elbow bent outwards and down."""
-    shoulder_x = side * SHOULDER_HALF_WIDTH
-    dx, dy = hand_x - shoulder_x, hand_y
-    distance = math.hypot(dx, dy)
-    reach = UPPER_ARM_LENGTH + FOREARM_LENGTH - 0.5
-    if distance > reach:  # stretched arm: the wrist stays on the line towards the target
-        dx, dy = dx * reach / distance, dy * reach / distance
-        distance = reach
-    distance = max(distance, 1.0)
-    height = math.sqrt(max(UPPER_ARM_LENGTH**2 - 0.25 * distance**2, 0.0))  # equal links: the elbow is above the middle
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _flat_elbow(side, dx, dy, distance, height):
     nx, ny = -dy / distance, dx / distance
     if nx * side + 0.5 * ny < 0.0:  # of the two solutions the one that points outwards and down
         nx, ny = -nx, -ny
-    return shoulder_x + 0.5 * dx + height * nx, 0.5 * dy + height * ny, shoulder_x + dx, dy
+    return side * SHOULDER_HALF_WIDTH + 0.5 * dx + height * nx, 0.5 * dy + height * ny, 0.0
 
 
-def limbs(
-    subject: Subject,
-    hands: tuple[tuple[float, float], tuple[float, float]],
-    scale_px: float,
-    centre_px: tuple[float, float],
-) -> npt.NDArray[np.float64]:
-    """Return the limb table of both arms in pixels.
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _solid_elbow(side, dx, dy, dz, distance, height, raised_rad):
+    # Where the elbow would hang, less its part along the line from shoulder to wrist.
+    angle = _ELBOW_HANGS_RAD + raised_rad
+    hx, hy, hz = side * math.sin(angle), math.cos(angle), _ELBOW_BEHIND
+    along = (hx * dx + hy * dy + hz * dz) / (distance * distance)
+    hx, hy, hz = hx - along * dx, hy - along * dy, hz - along * dz
+    norm = max(math.sqrt(hx * hx + hy * hy + hz * hz), 1e-6)
+    h = height / norm
+    return side * SHOULDER_HALF_WIDTH + 0.5 * dx + h * hx, 0.5 * dy + h * hy, 0.5 * dz + h * hz
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _project(shape, x, y, z, sway_x, sway_y):
+    """Turn, bend and move a point with the trunk; return it with its magnification by perspective."""
+    if shape[_YAW_SIN] != 0.0:
+        x, z = x * shape[_YAW_COS] + z * shape[_YAW_SIN], z * shape[_YAW_COS] - x * shape[_YAW_SIN]
+    if shape[_LEAN_SIN] != 0.0:  # forward is towards the camera
+        up = y - _HIP_Y
+        y, z = _HIP_Y + up * shape[_LEAN_COS] - z * shape[_LEAN_SIN], z * shape[_LEAN_COS] + up * shape[_LEAN_SIN]
+    camera = _CAMERA_DISTANCE / shape[_SIZE]
+    return x + sway_x, y + sway_y, z, camera / max(camera + z, 0.2 * camera)
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _put(table, far, row, a, b, radius0, radius1, view, luminance, amplitude, frequency, phase, weave, shading):
+    """Write a limb between two projected points."""
+    scale, cx, cy = view
+    table[row, 0], table[row, 1] = cx + scale * a[3] * a[0], cy + scale * a[3] * a[1]
+    table[row, 2], table[row, 3] = cx + scale * b[3] * b[0], cy + scale * b[3] * b[1]
+    table[row, 4], table[row, 5] = scale * a[3] * radius0, scale * b[3] * radius1
+    middle = scale * (0.5 * (a[3] + b[3]))
+    table[row, 6], table[row, 7], table[row, 8], table[row, 9] = luminance, amplitude, frequency / middle, phase
+    table[row, 10], table[row, 11] = weave / middle, shading
+    far[row] = 0.5 * (a[2] + b[2])
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _sort_far_first(table, far, rows):
+    for i in range(1, rows):
+        j = i
+        while j > 0 and far[j] > far[j - 1]:
+            far[j], far[j - 1] = far[j - 1], far[j]
+            for k in range(table.shape[1]):
+                table[j, k], table[j - 1, k] = table[j - 1, k], table[j, k]
+            j -= 1
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _pose(shape, motion, t_s, last_motion, last_t_s, part, t_body_s, view, hands, table, far):
+    """Fill the limb table of a body at a time; return the number of rows."""
+    hands_at(motion, t_s, hands[0])
+    if part < 1.0:
+        hands_at(last_motion, last_t_s, hands[1])
+        for k in range(2):
+            for axis in range(3):
+                old = hands[1, k, axis]
+                hands[0, k, axis] = old + part * (hands[0, k, axis] - old)
+    solid = shape[_SOLID] > 0.0
+    build = shape[_BUILD]
+    taper = _TAPER if solid else 0.0
+    thick, thin = build * (1.0 + taper), build * (1.0 - taper)
+    sway_x = shape[_SWAY] * math.sin(2.0 * math.pi * _SWAY_HZ[0] * t_body_s + shape[_SWAY_PHASE])
+    sway_y = 0.4 * shape[_SWAY] * math.sin(2.0 * math.pi * _SWAY_HZ[1] * t_body_s + 2.0 * shape[_SWAY_PHASE])
+    amplitude, frequency, phase = shape[_AMPLITUDE], shape[_FREQUENCY], shape[_PHASE]
+    weave, shading = shape[_WEAVE], shape[_SHADING]
+    row = 0
+    if solid:
+        wide = build * SHOULDER_HALF_WIDTH
+        left = _project(shape, -wide + 3.0, _CLAVICLE_Y + 3.0, _TRUNK_Z - 2.0, sway_x, sway_y)
+        right = _project(shape, wide - 3.0, _CLAVICLE_Y + 3.0, _TRUNK_Z - 2.0, sway_x, sway_y)
+        chest = _project(shape, 0.0, 16.0, _TRUNK_Z, sway_x, sway_y)
+        hip = _project(shape, 0.0, 78.0, _TRUNK_Z, 0.3 * sway_x, 0.0)
+        neck = _project(shape, 0.0, _NECK_Y, _TRUNK_Z - 2.0, sway_x, sway_y)
+        chin = _project(shape, 0.0, -12.5, 0.0, sway_x, sway_y)
+        crown = _project(shape, 0.0, -18.5, 0.0, sway_x, sway_y)
+        trunk = shape[_TRUNK]
+        _put(table, far, 0, chest, hip, wide, 0.88 * wide, view, trunk, amplitude, frequency, phase, weave, shading)
+        _put(
+            table,
+            far,
+            1,
+            left,
+            right,
+            5.5 * build,
+            5.5 * build,
+            view,
+            trunk,
+            amplitude,
+            weave,
+            phase,
+            frequency,
+            shading,
+        )
+        _put(table, far, 2, neck, chin, 4.0 * build, 4.0, view, 0.85 * shape[_SKIN], 0.0, 1.0, 0.0, 0.0, shading)
+        _put(table, far, 3, chin, crown, 6.3, 7.2, view, shape[_SKIN], 0.5 * amplitude, 0.9, phase, 0.0, shading)
+        row = 4
+        for k in range(2):
+            side = 2.0 * k - 1.0
+            thigh = _project(shape, side * _LEG_X * build, 84.0, _TRUNK_Z + 1.0, 0.3 * sway_x, 0.0)
+            foot = _project(shape, side * _KNEE_X * build, _FOOT_Y, _TRUNK_Z + 1.0, 0.0, 0.0)
+            _put(
+                table, far, row, thigh, foot, _LEG_RADIUS * build, 0.7 * _LEG_RADIUS * build, view,
+                _LEG_LUMINANCE * trunk, 0.0, 1.0, 0.0, 0.0, shading,
+            )  # fmt: skip
+            row += 1
+    link = _LINK_LENGTH * (0.5 + 0.5 * build)
+    for k in range(2):
+        side = 2.0 * k - 1.0
+        dx, dy, dz = hands[0, k, 0] - side * SHOULDER_HALF_WIDTH, hands[0, k, 1], hands[0, k, 2]
+        distance = math.sqrt(dx * dx + dy * dy + dz * dz)
+        reach = link + link - 0.5
+        if distance > reach:  # stretched arm: the wrist stays on the line towards the target
+            dx, dy, dz = dx * reach / distance, dy * reach / distance, dz * reach / distance
+            distance = reach
+        distance = max(distance, 1.0)
+        # Equal links: the elbow is above the middle.
+        height = math.sqrt(max(link * link - 0.25 * (distance * distance), 0.0))
+        if solid:
+            ex, ey, ez = _solid_elbow(side, dx, dy, dz, distance, height, shape[_ELBOW_RAD])
+        else:
+            ex, ey, ez = _flat_elbow(side, dx, dy, distance, height)
+        wx, wy, wz = side * SHOULDER_HALF_WIDTH + dx, dy, dz
+        forearm = max(math.sqrt((wx - ex) ** 2 + (wy - ey) ** 2 + (wz - ez) ** 2), 1e-6)
+        tip = (
+            wx + _HAND_LENGTH * (wx - ex) / forearm,
+            wy + _HAND_LENGTH * (wy - ey) / forearm,
+            wz + _HAND_LENGTH * (wz - ez) / forearm,
+        )
+        shoulder = _project(shape, side * SHOULDER_HALF_WIDTH, 0.0, 0.0, sway_x, sway_y)
+        elbow = _project(shape, ex, ey, ez, sway_x, sway_y)
+        wrist = _project(shape, wx, wy, wz, sway_x, sway_y)
+        fingers = _project(shape, tip[0], tip[1], tip[2], sway_x, sway_y)
+        sleeve = shape[_SLEEVE]
+        _put(
+            table, far, row, shoulder, elbow, thick * _UPPER_ARM_RADIUS, thin * _UPPER_ARM_RADIUS, view,
+            sleeve, amplitude, frequency, phase, weave, shading,
+        )  # fmt: skip
+        _put(
+            table, far, row + 1, elbow, wrist, thick * _FOREARM_RADIUS, thin * _FOREARM_RADIUS, view,
+            sleeve, amplitude, frequency, phase + 1.0, weave, shading,
+        )  # fmt: skip
+        # The pattern of the hand is as fine on a near hand as on a far one: fingers, not clothes.
+        _put(
+            table, far, row + 2, wrist, fingers, thin * _HAND_RADIUS, thick * _HAND_RADIUS, view,
+            shape[_SKIN], 0.5 * amplitude, 1.3, phase, 0.0, shading,
+        )  # fmt: skip
+        row += 3
+    if solid:
+        _sort_far_first(table, far, row)
+    return row
+
+
+class Body:
+    """A subject in the image, posed again and again without allocating.
 
     Parameters
     ----------
     subject : Subject
-    hands : tuple
-        Right and left hand, body units, from `hand_targets` or a blend of two.
     scale_px : float
         Pixels per body unit.
     centre_px : tuple of float
         Image position of the point midway between the shoulders.
 
-    Returns
-    -------
-    (6, 9) float64
-        Right upper arm, forearm, hand, then the left ones; columns `LIMB_FIELDS`.
+    Raises
+    ------
+    ParameterRangeError
+        If a property of the subject is not finite, or a size or luminance not above 0.
     """
-    table = np.empty((2 * LIMBS_PER_ARM, len(LIMB_FIELDS)))
-    amplitude, frequency, phase = subject.texture
-    cx, cy = centre_px
-    for row, side in ((0, -1), (LIMBS_PER_ARM, 1)):
-        ex, ey, wx, wy = _elbow(side, *hands[0 if side == -1 else 1])
-        length = max(math.hypot(wx - ex, wy - ey), 1e-6)
-        tip_x, tip_y = wx + HAND_LENGTH * (wx - ex) / length, wy + HAND_LENGTH * (wy - ey) / length
-        parts = (
-            (side * SHOULDER_HALF_WIDTH, 0.0, ex, ey, UPPER_ARM_RADIUS, subject.sleeve, amplitude, frequency, phase),
-            (ex, ey, wx, wy, FOREARM_RADIUS, subject.sleeve, amplitude, frequency, phase + 1.0),
-            (wx, wy, tip_x, tip_y, HAND_RADIUS, subject.skin, 0.5 * amplitude, 1.3, phase),
+
+    def __init__(self, subject: Subject, scale_px: float, centre_px: tuple[float, float]) -> None:
+        self.subject = subject
+        self._scale, self._centre = float(scale_px), (float(centre_px[0]), float(centre_px[1]))
+        self._shape = np.zeros(_SHADING + 1)
+        # The trunk is a little darker or brighter than the sleeves, so that arms before it are still seen.
+        self._trunk_luminance = 0.55 * subject.sleeve + 0.45 * subject.background
+        self._shape[:] = (
+            subject.build, subject.size, float(self.solid), math.cos(subject.yaw_rad), math.sin(subject.yaw_rad),
+            math.cos(subject.lean_rad), math.sin(subject.lean_rad), subject.elbow_rad, subject.sway,
+            float(np.random.default_rng([0x5A1, subject.seed]).random()) * 2.0 * math.pi,
+            subject.sleeve, subject.skin, self._trunk_luminance, *subject.texture, subject.weave, subject.shading,
+        )  # fmt: skip
+        values = np.array([self._scale, *self._centre, subject.depth, subject.amplitude, *self._shape])
+        if not np.isfinite(values).all() or min(self._scale, subject.size, subject.sleeve, subject.skin) <= 0.0:
+            raise ParameterRangeError(
+                f"subject {subject.seed}: a property is not finite, or a size or luminance is not above 0"
+            )
+        self._hands = np.empty((2, 2, 3))
+        self._table = np.empty((_LIMBS, len(LIMB_FIELDS)))
+        self._far = np.empty(_LIMBS)
+
+    @property
+    def solid(self) -> bool:
+        """Whether the body has depth and its trunk moves."""
+        return self.subject.depth > 0.0
+
+    def trunk(self) -> npt.NDArray[np.float64]:
+        """Return the limb table of what stands still, (n, 12): trunk and head of a flat subject, else nothing."""
+        if self.solid:
+            return np.empty((0, len(LIMB_FIELDS)))
+        cx, cy = self._centre
+        scale = self._scale
+        rows = [
+            (
+                cx + scale * x0, cy + scale * y0, cx + scale * x1, cy + scale * y1, scale * radius, scale * radius,
+                self.subject.skin if of == "skin" else self._trunk_luminance, 0.0, 1.0, 0.0, 0.0, 0.0,
+            )
+            for x0, y0, x1, y1, radius, of in _FLAT_TRUNK
+        ]  # fmt: skip
+        return np.array(rows, np.float64)
+
+    def motion(self, action: Action) -> npt.NDArray[np.float64]:
+        """Return a performance's numbers for `pose`."""
+        return motion_of(self.subject, action)
+
+    def pose(
+        self,
+        motion: npt.NDArray[np.float64],
+        t_s: float,
+        last_motion: npt.NDArray[np.float64],
+        last_t_s: float,
+        part: float,
+        t_body_s: float,
+        shift_px: tuple[float, float] = (0.0, 0.0),
+    ) -> npt.NDArray[np.float64]:
+        """Return the limb table of all that moves.
+
+        Parameters
+        ----------
+        motion, last_motion : (MOTION_SIZE,) float64
+            The performance and the one before it, from `motion`.
+        t_s, last_t_s : float
+            Seconds since the start of each.
+        part : float
+            How far the hands have come from the last one's path to this one's, 0 to 1.
+        t_body_s : float
+            Seconds since the subject came, for the sway.
+        shift_px : tuple of float
+            Displacement of the whole image.
+
+        Returns
+        -------
+        (n, 12) float64
+            Columns `LIMB_FIELDS`; a copy.
+        """
+        view = (self._scale, self._centre[0] + shift_px[0], self._centre[1] + shift_px[1])
+        rows = _pose(
+            self._shape, motion, t_s, last_motion, last_t_s, part, t_body_s, view, self._hands, self._table, self._far
         )
-        for i, (x0, y0, x1, y1, radius, luminance, a, f, p) in enumerate(parts):
-            table[row + i] = (
-                cx + scale_px * x0, cy + scale_px * y0, cx + scale_px * x1, cy + scale_px * y1,
-                scale_px * radius, luminance, a, f / scale_px, p,
-            )  # fmt: skip
-    return table
+        return self._table[:rows].copy()

@@ -5,7 +5,9 @@
 hands them out slice by slice in bounded memory, so that a caller can pace them. Equal arguments give equal events.
 The module never looks at a clock: time is the sensor's, in nanoseconds, stamped in whole microseconds.
 
-These are simulated gestures of a plain model; nothing here was fitted to people.
+A subject (`subject.py`) follows the paths of a gesture (`paths.py`), which gives limbs (`body.py`) before a background
+(`render.py`, `conditions.py`, `stage.py`) to a sensor's pixels (`dvs.py`); `splits.py` has the ranges of all that is
+drawn. Nothing here was fitted to people.
 """
 
 from __future__ import annotations
@@ -18,21 +20,17 @@ import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.events import EVENT_DTYPE
-from neuro_ros.gestures.body import Action, ParameterRangeError, Subject, SubjectRanges, hand_targets, limbs
-from neuro_ros.gestures.dvs import KEY_P_BITS, KEY_X_BITS, KEY_Y_BITS, DvsPixels, draw_background
+from neuro_ros.gestures.conditions import PLAIN, Conditions
+from neuro_ros.gestures.dvs import KEY_P_BITS, KEY_X_BITS, KEY_Y_BITS, DvsPixels
 from neuro_ros.gestures.labels import LABELS, label_index
+from neuro_ros.gestures.splits import split_named
+from neuro_ros.gestures.stage import Performance, Shown, Stage
+from neuro_ros.gestures.subject import Action, ParameterRangeError, Subject, SubjectRanges
 
 __all__ = ["STEP_NS", "GestureSimulator", "GestureSlice", "GestureStream", "LabelInterval"]
 
 STEP_NS = 2_500_000  # rendering step; events get their own microsecond within it
-TRANSITION_S = 0.25  # how long the hands travel from one gesture to the next
-_HEAD_AND_TORSO = (
-    # x0, y0, x1, y1, radius in body units, luminance factor of (sleeve, skin)
-    (-7.0, 8.0, -7.0, 60.0, 9.0, "sleeve"),
-    (7.0, 8.0, 7.0, 60.0, 9.0, "sleeve"),
-    (0.0, 8.0, 0.0, 60.0, 9.0, "sleeve"),
-    (0.0, -17.0, 0.0, -13.0, 8.0, "skin"),
-)
+_LEAST_SIDE_PX, _MOST_SIDE_PX = 16, 2048
 
 
 @dataclass(frozen=True)
@@ -66,57 +64,10 @@ class GestureSlice:
         return iter((self.events, self.until_ns, self.label))
 
 
-@dataclass(frozen=True)
-class _View:
-    """Sensor geometry and pixel parameters shared by clips and streams."""
-
-    width: int
-    height: int
-    threshold: float
-    threshold_spread: float
-    noise_hz: float
-
-    def __post_init__(self) -> None:
-        for name, value, low, high in (
-            ("width", self.width, 16, 2048),
-            ("height", self.height, 16, 2048),
-            ("threshold", self.threshold, 0.05, 2.0),
-            ("threshold_spread", self.threshold_spread, 0.0, 0.5),
-            ("noise_hz", self.noise_hz, 0.0, 100.0),
-        ):
-            if not low <= value <= high:
-                raise ParameterRangeError(f"simulator: {name}={value} is outside {low}..{high}")
-
-    def pixels(self, seed: int) -> DvsPixels:
-        return DvsPixels(
-            self.width, self.height, self.threshold, self.threshold_spread, self.noise_hz, STEP_NS // 1000, seed
-        )
-
-    def place(self, subject: Subject) -> tuple[float, tuple[float, float]]:
-        """Return pixels per body unit and the image position of the body's origin."""
-        unit = min(self.width, self.height) / 128.0
-        centre = (
-            0.5 * (self.width - 1) + unit * subject.shift_x_px,
-            (0.5 * self.height - 14.0 * unit) + unit * subject.shift_y_px,
-        )
-        return unit * subject.size, centre
-
-    def background(self, subject: Subject) -> npt.NDArray[np.float64]:
-        scale, (cx, cy) = self.place(subject)
-
-        def at(x: float, y: float) -> tuple[float, float]:
-            return cx + scale * x, cy + scale * y
-
-        body = [
-            (*at(x0, y0), *at(x1, y1), scale * r, _luminance(subject, of), 0.0, 1.0, 0.0)
-            for x0, y0, x1, y1, r, of in _HEAD_AND_TORSO
-        ]
-        return draw_background(self.width, self.height, subject.background, np.array(body, np.float64), subject.seed)
-
-
-def _luminance(subject: Subject, of: str) -> float:
-    # The torso is a little darker or brighter than the sleeves, so that arms before it are still seen.
-    return subject.skin if of == "skin" else 0.55 * subject.sleeve + 0.45 * subject.background
+def _check_size(width: int, height: int) -> None:
+    for name, value in (("width", width), ("height", height)):
+        if not _LEAST_SIDE_PX <= value <= _MOST_SIDE_PX:
+            raise ParameterRangeError(f"simulator: {name}={value} is outside {_LEAST_SIDE_PX}..{_MOST_SIDE_PX}")
 
 
 def _unpack(keys: npt.NDArray[np.int64], start_ns: int, out: npt.NDArray[np.void]) -> None:
@@ -152,10 +103,16 @@ class GestureStream:
         Sensor time of the start; whole microseconds.
     gestures : int
         Number of gestures after which the stream ends; 0 = never.
-    threshold, threshold_spread, noise_hz : float
-        Pixel parameters, see `neuro_ros.gestures.dvs.DvsPixels`.
+    threshold, threshold_spread : float
+        Pixel parameters, see `neuro_ros.gestures.dvs.PixelModel`.
+    noise_hz : float, optional
+        Rate of background events a pixel; by default what the light makes, in plain conditions 0.5.
     ranges : SubjectRanges, optional
-        Where subjects are drawn from.
+        Where subjects are drawn from; by default the split's, or the plain look.
+    conditions : Conditions, optional
+        Light, camera and background; by default drawn from the split's ranges, or plain.
+    split : str
+        A split of `neuro_ros.gestures.splits.SPLIT_TABLE`, whose ranges are to be drawn from; empty = plain.
 
     Attributes
     ----------
@@ -197,10 +154,12 @@ class GestureStream:
         gestures: int = 0,
         threshold: float = 0.25,
         threshold_spread: float = 0.06,
-        noise_hz: float = 0.5,
+        noise_hz: float | None = None,
         ranges: SubjectRanges | None = None,
+        conditions: Conditions | None = None,
+        split: str = "",
     ) -> None:
-        self._view = _View(width, height, threshold, threshold_spread, noise_hz)
+        _check_size(width, height)
         if seed < 0 or subject_seed < 0:
             raise ParameterRangeError(f"simulator: seed={seed} and subject_seed={subject_seed} must be 0 or above")
         if slice_ns <= 0 or slice_ns % STEP_NS:
@@ -217,20 +176,25 @@ class GestureStream:
         self.width, self.height, self.slice_ns = width, height, slice_ns
         self._gesture_ns = round(gesture_duration_s * 1e9 / STEP_NS) * STEP_NS
         self._gestures, self._per_subject, self._shuffle = gestures, gestures_per_subject, shuffle
+        if split and ranges is None:
+            ranges = split_named(split).subjects
+        if conditions is None:
+            conditions = split_named(split).draw_conditions(seed, subject_seed) if split else PLAIN
+        #: Under what the stream is recorded.
+        self.conditions = conditions
         self._ranges = ranges
-        self._subject_seed = subject_seed
+        self._seed, self._subject_seed = seed, subject_seed
         self._start_ns, self._now_ns = start_ns, start_ns
         self._rng = np.random.default_rng([0x57EA, seed, subject_seed])
-        self._pixels = self._view.pixels(seed * 1_000_003 + subject_seed)
+        model = conditions.pixels(threshold, threshold_spread, noise_hz)
+        self._pixels = DvsPixels(width, height, model, STEP_NS // 1000, seed * 1_000_003 + subject_seed)
         self._order: list[int] = []
         self._begun = 0
-        self._last: Action | None = None
-        self._action = Action(self._labels[0])  # replaced by the first drawn one below
-        self._action_start_ns = start_ns
-        self._last_start_ns = 0
+        self._last: Performance | None = None
         self.intervals: list[LabelInterval] = []
-        self._enter(Subject.from_seed(subject_seed, ranges))
-        self._begin()
+        self._enter()
+        self._now = self._next_performance()
+        self._look()
 
     @property
     def lost(self) -> int:
@@ -242,47 +206,49 @@ class GestureStream:
         """Who acts now."""
         return self._subject
 
-    def _enter(self, subject: Subject) -> None:
-        self._subject = subject
-        self._scale, self._centre = self._view.place(subject)
-        self._adapted = False
+    @property
+    def scene(self) -> npt.NDArray[np.float64]:
+        """Luminance of what the camera sees now, (height, width), relative; a copy."""
+        return self._pixels.scene
 
-    def _begin(self) -> None:
-        """Start the next gesture at the current time."""
-        if self._per_subject and self._begun and self._begun % self._per_subject == 0:
-            self._subject_seed += 1
-            self._enter(Subject.from_seed(self._subject_seed, self._ranges))
-            self._last = None
-        elif self._begun:
-            self._last, self._last_start_ns = self._action, self._action_start_ns
+    def _enter(self) -> None:
+        """Put the subject whose turn it is before the camera."""
+        self._subject = Subject.from_seed(self._subject_seed, self._ranges)
+        seed = self._seed * 1_000_003 + self._subject_seed
+        self._stage = Stage(self._subject, self.conditions, self.width, self.height, seed)
+        self._entered_ns = self._now_ns
+
+    def _look(self) -> None:
+        """Face the subject with adapted pixels."""
+        limbs, behind = self._show(self._now_ns)
+        self._pixels.look(self._stage.background, limbs, self._stage.moving, behind)
+
+    def _show(self, t_ns: int) -> Shown:
+        return self._stage.show(self._now, self._last, t_ns, self._entered_ns)
+
+    def _next_performance(self) -> Performance:
+        """Draw the gesture that begins now, and note it."""
         if not self._order:
             self._order = list(self._labels)
             if self._shuffle:
                 keys = self._rng.random(len(self._order))
                 self._order = [self._order[i] for i in np.argsort(keys, kind="stable")]
-        self._action = Action.draw(self._order.pop(0), self._rng)
-        self._action_start_ns = self._now_ns
+        action = Action.draw(self._order.pop(0), self._rng)
         self._begun += 1
-        self.intervals.append(LabelInterval(self._now_ns, self._now_ns + self._gesture_ns, self._action.label))
+        self.intervals.append(LabelInterval(self._now_ns, self._now_ns + self._gesture_ns, action.label))
         del self.intervals[: -self.KEPT_INTERVALS]
-        if not self._adapted:
-            self._pixels.look(self._view.background(self._subject), self._limbs(self._now_ns))
-            self._adapted = True
+        return Performance(self._stage.body.motion(action), self._now_ns, action.label)
 
-    def _limbs(self, t_ns: int) -> npt.NDArray[np.float64]:
-        t_s = (t_ns - self._action_start_ns) * 1e-9
-        hands = hand_targets(self._subject, self._action, t_s)
-        if self._last is not None and t_s < TRANSITION_S:
-            part = t_s / TRANSITION_S
-            part = part * part * (3.0 - 2.0 * part)
-            old = hand_targets(self._subject, self._last, (t_ns - self._last_start_ns) * 1e-9)
-            (ox, oy), (px, py) = old
-            (rx, ry), (lx, ly) = hands
-            hands = (
-                (ox + part * (rx - ox), oy + part * (ry - oy)),
-                (px + part * (lx - px), py + part * (ly - py)),
-            )
-        return limbs(self._subject, hands, self._scale, self._centre)
+    def _begin(self) -> None:
+        """Go on to the next gesture, acted by the next subject when it is that one's turn."""
+        comes = bool(self._per_subject) and self._begun % self._per_subject == 0
+        if comes:
+            self._subject_seed += 1
+            self._enter()
+        self._last = None if comes else self._now
+        self._now = self._next_performance()
+        if comes:
+            self._look()
 
     def __iter__(self) -> Iterator[GestureSlice]:
         return self
@@ -301,12 +267,12 @@ class GestureStream:
         pieces: list[npt.NDArray[np.int64]] = []
         starts: list[int] = []
         until_ns = self._now_ns + self.slice_ns
-        label = self._action.label
+        label = self._now.label
         while self._now_ns < until_ns and not (self._gestures and self._now_ns >= end_of_all):
-            if self._now_ns >= self._action_start_ns + self._gesture_ns:
+            if self._now_ns >= self._now.start_ns + self._gesture_ns:
                 self._begin()
-            label = self._action.label
-            keys = self._pixels.step(self._limbs(self._now_ns + STEP_NS))
+            label = self._now.label
+            keys = self._pixels.step(*self._show(self._now_ns + STEP_NS))
             pieces.append(keys.copy())
             starts.append(self._now_ns)
             self._now_ns += STEP_NS
@@ -328,10 +294,16 @@ class GestureSimulator:
         Sensor (thresholds, noise) and the performances' irregularities.
     width, height : int
         Sensor size in pixels.
-    threshold, threshold_spread, noise_hz : float
-        Pixel parameters, see `neuro_ros.gestures.dvs.DvsPixels`.
+    threshold, threshold_spread : float
+        Pixel parameters, see `neuro_ros.gestures.dvs.PixelModel`.
+    noise_hz : float, optional
+        Rate of background events a pixel; by default what the light makes, in plain conditions 0.5.
     ranges : SubjectRanges, optional
-        Where subjects are drawn from.
+        Where subjects are drawn from; by default the split's, or the plain look.
+    conditions : Conditions, optional
+        Light, camera and background; by default drawn from the split's ranges, or plain.
+    split : str
+        A split of `neuro_ros.gestures.splits.SPLIT_TABLE`, whose ranges are to be drawn from; empty = plain.
 
     Raises
     ------
@@ -352,19 +324,32 @@ class GestureSimulator:
         height: int = 128,
         threshold: float = 0.25,
         threshold_spread: float = 0.06,
-        noise_hz: float = 0.5,
+        noise_hz: float | None = None,
         ranges: SubjectRanges | None = None,
+        conditions: Conditions | None = None,
+        split: str = "",
     ) -> None:
-        _View(width, height, threshold, threshold_spread, noise_hz)
+        _check_size(width, height)
+        PLAIN.pixels(threshold, threshold_spread, noise_hz)
+        if split:
+            split_named(split)
         if seed < 0:
             raise ParameterRangeError(f"simulator: seed {seed} is negative; use 0 or above")
         self.seed, self.width, self.height = seed, width, height
-        self._pixel_parameters: dict[str, Any] = {
+        self._options: dict[str, Any] = {
             "threshold": threshold,
             "threshold_spread": threshold_spread,
             "noise_hz": noise_hz,
+            "ranges": ranges,
+            "split": split,
         }
-        self._ranges = ranges
+        self._conditions, self._split = conditions, split
+
+    def conditions(self, subject_seed: int) -> Conditions:
+        """Return the conditions under which a subject is recorded, the same for all of its gestures."""
+        if self._conditions is not None:
+            return self._conditions
+        return split_named(self._split).draw_conditions(self.seed, subject_seed) if self._split else PLAIN
 
     def clip(self, label: str | int, duration_s: float, subject_seed: int) -> npt.NDArray[np.void]:
         """Return the events of one gesture, acted from its first instant on.
@@ -417,8 +402,34 @@ class GestureSimulator:
         LabelError, ParameterRangeError
             If a label is unknown or a value is outside its range.
         """
+        stream = self.stream(labels, gesture_duration_s, subject_seed)
+        # Joined as whole words: a structured concatenation would leave the padding unset.
+        words = [piece.events.view(np.int64) for piece in stream]
+        return np.concatenate(words).view(EVENT_DTYPE), list(stream.intervals)
+
+    def stream(self, labels: Sequence[str | int], gesture_duration_s: float, subject_seed: int) -> GestureStream:
+        """Return what `sequence` returns as a stream, for what is too long to be held in memory.
+
+        Parameters
+        ----------
+        labels : sequence of str or int
+            Gestures, in order.
+        gesture_duration_s : float
+            Length of each.
+        subject_seed : int
+            Who acts.
+
+        Returns
+        -------
+        GestureStream
+
+        Raises
+        ------
+        LabelError, ParameterRangeError
+            If a label is unknown or a value is outside its range.
+        """
         indices = [label_index(label) for label in labels]
-        stream = GestureStream(
+        return GestureStream(
             # The label takes part in the seed, so that two gestures of one subject are two performances.
             seed=self.seed * 131 + sum((i + 1) * (label + 1) for i, label in enumerate(indices)),
             labels=indices,
@@ -428,9 +439,6 @@ class GestureSimulator:
             width=self.width,
             height=self.height,
             gestures=len(indices),
-            ranges=self._ranges,
-            **self._pixel_parameters,
+            conditions=self.conditions(subject_seed),
+            **self._options,
         )
-        # Joined as whole words: a structured concatenation would leave the padding unset.
-        words = [piece.events.view(np.int64) for piece in stream]
-        return np.concatenate(words).view(EVENT_DTYPE), list(stream.intervals)

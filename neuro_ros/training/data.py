@@ -1,119 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training data: simulated streams cut by the node's own windower, kept as packed bits, drawn as random crops.
 
-One network step is one bin. A stream holds the gestures of one subject in a row, so a crop that begins anywhere has
-a random phase and often contains the switch from one gesture to the next.
+Recordings on disk, and what a step is, are `neuro_ros.gestures.datasets`. One network step is one bin. A stream holds
+the gestures of one subject in a row, so a crop that begins anywhere has a random phase and often contains the switch
+from one gesture to the next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from neuro_ros.events import EventBatch, Geometry, Windower
-from neuro_ros.gestures import LABELS, MIRROR, GestureSimulator
-from neuro_ros.gestures.simulator import LabelInterval
+from neuro_ros.gestures import LABELS, GestureSimulator
+from neuro_ros.gestures.augmentation import flip_steps, shift_steps
+from neuro_ros.gestures.datasets import StepStream, WindowShape, to_steps
 from neuro_ros.training.errors import TrainingError
 
 __all__ = ["Crops", "StepStream", "WindowShape", "augment", "simulate_streams", "to_steps"]
-
-
-@dataclass(frozen=True)
-class WindowShape:
-    """The tensor geometry that training, evaluation and the node share.
-
-    Attributes
-    ----------
-    length_ns : int
-        Window.
-    bins : int
-        Network steps in a window.
-    channels, height, width : int
-        Cells of a bin.
-    """
-
-    length_ns: int = 50_000_000
-    bins: int = 10
-    channels: int = 2
-    height: int = 32
-    width: int = 32
-
-    @property
-    def cells(self) -> int:
-        """Cells of one bin."""
-        return self.channels * self.height * self.width
-
-
-@dataclass(frozen=True)
-class StepStream:
-    """A recording as network input.
-
-    Attributes
-    ----------
-    bits : (steps, cells / 8) uint8
-        Packed cells of each step, most significant bit first.
-    labels : (steps,) int64
-        Class index; -1 = unknown.
-    age_steps : (steps,) int64
-        Steps since the label last changed.
-    """
-
-    bits: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
-    age_steps: npt.NDArray[np.int64]
-
-
-def to_steps(
-    events: npt.NDArray[np.void],
-    intervals: Sequence[LabelInterval],
-    sensor_width: int,
-    sensor_height: int,
-    shape: WindowShape | None = None,
-) -> StepStream:
-    """Window events as the node does and label each step.
-
-    Parameters
-    ----------
-    events : (n,) EVENT_DTYPE
-        One recording.
-    intervals : sequence of LabelInterval
-        Truth, in ascending time. A step belongs to the interval that holds its start.
-    sensor_width, sensor_height : int
-        In pixels.
-    shape : WindowShape, optional
-        Window and tensor.
-
-    Returns
-    -------
-    StepStream
-
-    Raises
-    ------
-    TrainingError
-        If there is not one window, or the cells of a bin do not fill whole bytes.
-    """
-    shape = shape or WindowShape()
-    if shape.cells % 8:
-        raise TrainingError(f"{shape.cells} cells a bin do not fill whole bytes; choose sizes that do")
-    geometry = Geometry.fit(sensor_width, sensor_height, shape.width, shape.height)
-    windower = Windower(shape.length_ns, shape.bins, geometry, sensor_width, sensor_height)
-    windows = [*windower.push(EventBatch(events)), *windower.flush()]
-    if not windows:
-        raise TrainingError("the recording makes no window; it has no events inside the crop")
-    bits = np.concatenate([window.bitmap.reshape(shape.bins, shape.cells // 8) for window in windows])
-    starts = np.concatenate(
-        [window.start_ns + (np.arange(shape.bins) * shape.length_ns) // shape.bins for window in windows]
-    )
-    labels = np.full(len(starts), -1, np.int64)
-    for interval in intervals:
-        labels[(starts >= interval.start_ns) & (starts < interval.end_ns)] = interval.label
-    changed = np.flatnonzero(np.diff(labels, prepend=labels[0] - 1))
-    age = np.arange(len(labels)) - np.repeat(changed, np.diff(changed, append=len(labels)))
-    return StepStream(bits, labels, age)
 
 
 def simulate_streams(
@@ -122,6 +28,7 @@ def simulate_streams(
     seed: int,
     shape: WindowShape | None = None,
     progress: Callable[[int, int], None] | None = None,
+    split: str = "",
 ) -> list[StepStream]:
     """Let each subject act all eleven gestures in a random order.
 
@@ -137,6 +44,8 @@ def simulate_streams(
         Window and tensor.
     progress : callable, optional
         Called with (done, of).
+    split : str
+        Whose ranges of bodies and conditions are drawn from (`neuro_ros.gestures.SPLIT_TABLE`); empty = the plain look.
 
     Returns
     -------
@@ -146,9 +55,9 @@ def simulate_streams(
     streams = []
     for done, subject in enumerate(subjects):
         order = np.argsort(np.random.default_rng([0x0DE2, seed, subject]).random(len(LABELS)), kind="stable")
-        # The background activity of sensors differs; a fixed rate would be learnt.
-        noise_hz = 0.1 + 0.9 * float(np.random.default_rng([0x2015E, seed, subject]).random())
-        simulator = GestureSimulator(seed=seed, noise_hz=noise_hz)
+        # The background activity of sensors differs; a fixed rate would be learnt. Light makes it, where there is any.
+        noise_hz = None if split else 0.1 + 0.9 * float(np.random.default_rng([0x2015E, seed, subject]).random())
+        simulator = GestureSimulator(seed=seed, noise_hz=noise_hz, split=split)
         events, intervals = simulator.sequence([int(i) for i in order], gesture_duration_s, subject)
         streams.append(to_steps(events, intervals, simulator.width, simulator.height, shape))
         if progress is not None:
@@ -184,17 +93,13 @@ def augment(
         New arrays or views of the given ones.
     """
     if rng.random() < 0.5:
-        spikes = spikes[..., ::-1]
-        labels = np.where(labels >= 0, np.asarray(MIRROR)[labels], labels)
+        spikes, labels = flip_steps(spikes, labels)
     dy, dx = (int(n) for n in rng.integers(-max_shift_px, max_shift_px + 1, 2))
-    shifted = np.zeros_like(spikes)
-    height, width = spikes.shape[-2:]
-    shifted[..., max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)] = spikes[
-        ..., max(-dy, 0) : height + min(-dy, 0), max(-dx, 0) : width + min(-dx, 0)
-    ]
+    spikes = shift_steps(spikes, dx, dy)
     if rng.random() < 0.5:
-        shifted *= rng.random(shifted.shape, np.float32) >= np.float32(max_drop * rng.random())
-    return shifted, labels
+        chances = rng.random(spikes.shape, np.float32)  # drawn before the share: equal seeds, equal crops as ever
+        spikes = spikes * (chances >= np.float32(max_drop * rng.random()))
+    return spikes, labels
 
 
 class Crops:
