@@ -67,10 +67,16 @@ class DriftingEngine:
         self._drift()
         return list(self._shown)
 
-    def run_window(self, indices: NDArray[np.uint32], bins: int, record: bool = False) -> WindowResult:
+    def run_window(
+        self,
+        indices: NDArray[np.uint32],
+        bins: int,
+        record: bool = False,
+        values: NDArray[np.uint8] | None = None,
+    ) -> WindowResult:
         """Run `bins` steps at the present temperature."""
         self._drift()
-        return self._engine.run_window(indices, bins, record)
+        return self._engine.run_window(indices, bins, record, values)
 
     def state(self) -> NetworkState:
         """Return a copy of the state, with the registers that were programmed."""
