@@ -1,191 +1,173 @@
 # SPDX-License-Identifier: Apache-2.0
 """The event-driven step in compiled code.
 
-Populations lie flat in (y, x, c) order, each padded to whole blocks of `BLOCK`
-neurons. A block is asleep while u, v, input and bias of its neurons are all zero:
-the equations then map rest to rest, so skipping it changes nothing and idle
-neurons cost nothing. Awake blocks run branch-free in 32 bit lanes.
+A step has two halves: every population advances and lists its spikes, then every projection adds the weights of the
+spikes of its source to the input of its target. Input is read one step after it was written, or later where there is
+an axonal delay, whichever way a projection leads.
 
-A spike walks only its own synapses. In (y, x, c) order the targets of one kernel
-row are one contiguous run over (x_out, c_out); the kernels are stored so that
-their run is contiguous too, one table a phase of the stride.
+Populations lie flat in (y, x, c) order, each padded to whole blocks of `BLOCK` neurons. A block is asleep while u, v,
+input, bias and refractory counters of its neurons are all zero: the equations then map rest to rest, so skipping it
+changes nothing and idle neurons cost nothing.
 
-Nothing is allocated in here, and the GIL is not held. Inner loops index with
-unsigned offsets instead of slices: a slice counts a reference up and down
-atomically, which costs more than the few additions that it frames, and an unsigned
-index needs no test for a negative one.
+A spike walks only its own synapses. In (y, x, c) order the targets of one row of a kernel are one contiguous run over
+(x_out, c_out), and the kernels are stored so that their run is contiguous too (see `neuro_ros.snn._tables`). Where a
+run begins depends on the line of the source (its y) and on the place within the line (its x and c): two small tables
+instead of arithmetic for each spike. How many rows and how long they are depends on the phase of the stride and on the
+border; a branch on that would be mispredicted every other time, so spikes are queued by class, and each class is
+walked with a fixed number of rows of a fixed length.
+
+In the constant-time form every block advances and every source adds its weights times 0 or 1 (or its payload):
+neither the instructions nor the addresses depend on the spikes.
+
+Nothing is allocated in here, and the GIL is not held. Loops over spikes call nothing but intrinsics: a call counts a
+reference to each array up and down, atomically. Indices are unsigned, because an unsigned index needs no test
+for a negative one.
+
+Numba's cache watches this file only: after a change in `_fields`, `_lanes`, `_product` or `_walks`, touch it.
 """
 
 from __future__ import annotations
 
+from typing import no_type_check
+
 import numba
 import numpy as np
+from numba import uint64
 
-__all__ = ["BLOCK", "CONV", "DENSE", "FIELDS", "MAGIC_SHIFT", "run_steps"]
-
-BLOCK = 64
-WORD = 8  # neurons whose spike flags are looked at in one go
-DENSE, CONV = 0, 1
-
-# Exact unsigned division of indices below 2^20 by a divisor below 2^20: (i * (2^40 // d + 1)) >> 40.
-MAGIC_SHIFT = 40
-
-# fmt: off
-FIELDS = (
-    "kind", "neurons", "state_offset", "blocks", "block_offset", "channels", "plane", "weight_offset",
-    "u_factor", "v_factor", "threshold", "input_shift", "c_in", "h_in", "w_in", "h_out", "w_out", "k_y", "k_x",
-    "stride_y", "stride_x", "pad_y", "pad_x", "taps_x", "c_in_magic", "w_in_magic", "stride_y_magic", "stride_x_magic",
-    "out_magic",
+from ._fields import (
+    BLOCK_BITS,
+    FLUSH,
+    J_CELLS,
+    J_DELAY,
+    J_DELAYS,
+    J_LAYER,
+    J_SHIFT,
+    J_SOURCE,
+    J_VECTORS,
+    MAGIC_SHIFT,
+    P_BLOCK0,
+    P_BLOCKS,
+    P_CHANNEL_MAGIC,
+    P_CHANNELS,
+    P_INPUT,
+    P_INPUT_BLOCK0,
+    P_INPUT_SHIFT,
+    P_PLANE,
+    P_REFRACTORY,
+    P_SLOTS,
+    P_STATE,
+    P_THRESHOLD,
+    P_U_FACTOR,
+    P_V_FACTOR,
+    compiled,
 )
-(_KIND, _NEURONS, _STATE, _BLOCKS, _BLOCK0, _CHANNELS, _PLANE, _WEIGHTS, _U_FACTOR, _V_FACTOR, _THRESHOLD, _SHIFT,
- _C_IN, _H_IN, _W_IN, _H_OUT, _W_OUT, _K_Y, _K_X, _STRIDE_Y, _STRIDE_X, _PAD_Y, _PAD_X, _TAPS_X, _C_IN_MAGIC,
- _W_IN_MAGIC, _STRIDE_Y_MAGIC, _STRIDE_X_MAGIC, _OUT_MAGIC) = range(len(FIELDS))
-# fmt: on
+from ._lanes import expand, lowest, update_block, update_block_biased, update_block_resting
+from ._product import multiply, paint_all
+from ._walks import choose, choose_payloads, fold, scatter, scatter_scaled
+
+__all__ = ["run_steps"]
 
 
-@numba.njit(inline="always")
-def _decay(value, factor):  # type: ignore[no-untyped-def]
-    """Multiply by factor / 4096 and round toward zero, without leaving 32 bits.
-
-    |value| <= 2^23 and factor <= 2^12: split |value| = high * 4096 + low, then
-    (|value| * factor) >> 12 = high * factor + ((low * factor) >> 12), each below 2^24.
-    """
-    sign = np.int32(value >> 31)
-    magnitude = np.int32(np.int32(value ^ sign) - sign)
-    high = np.int32(magnitude >> 12)
-    low = np.int32(magnitude & 4095)
-    scaled = np.int32(np.int32(high * factor) + np.int32(np.int32(low * factor) >> 12))
-    return np.int32(np.int32(scaled ^ sign) - sign)
+@compiled
+@no_type_check
+def _wake(row, head, awake):
+    """Wake the blocks that something arrives at, in a population whose input has slots of its own."""
+    blocks, block0 = uint64(row[P_BLOCKS]), uint64(row[P_BLOCK0])
+    slot0 = uint64(uint64(row[P_INPUT_BLOCK0]) + uint64(uint64(head) * blocks))
+    for number in range(blocks):
+        awake[uint64(block0 + number)] |= awake[uint64(slot0 + number)]
+        awake[uint64(slot0 + number)] = 0
 
 
-@numba.njit(nogil=True, cache=True, boundscheck=False)
-def _update_block(start, u, v, a, bias, fired, u_factor, v_factor, threshold, shift):  # type: ignore[no-untyped-def]
-    """Advance one block by one step; return (any spike, any state left)."""
-    any_fired = np.int32(0)
-    left = np.int32(0)
-    full = np.int32(1 << 24)
-    half = np.int32(1 << 23)
-    top = np.int32((1 << 23) - 1)
-    for j in range(BLOCK):
-        i = np.uint64(start + j)
-        current = np.int32(_decay(u[i], u_factor) + np.int32(np.int32(a[i] >> shift) << 6))
-        wrapped = np.int32(current - full) if current > half else current
-        wrapped = np.int32(current + full) if wrapped <= -half else wrapped
-        voltage = np.int32(np.int32(_decay(v[i], v_factor) + wrapped) + bias[i])
-        voltage = top if voltage > top else voltage
-        voltage = np.int32(-top) if voltage < -top else voltage
-        spike = np.int32(1) if voltage > threshold else np.int32(0)
-        voltage = np.int32(0) if voltage > threshold else voltage
-        a[i] = 0
-        u[i] = wrapped
-        v[i] = voltage
-        fired[j] = np.uint8(spike)
-        any_fired = np.int32(any_fired | spike)
-        left = np.int32(left | np.int32(wrapped | voltage))
-    return any_fired, left
-
-
-@numba.njit(nogil=True, cache=True, boundscheck=False)
-def _update_layer(row, u, v, a, bias, biased, awake, fired, words, spikes, neuron_spikes):  # type: ignore[no-untyped-def]
-    """Advance one population; write ascending flat (y, x, c) indices to `spikes` and return how many."""
-    u_factor, v_factor = np.int32(row[_U_FACTOR]), np.int32(row[_V_FACTOR])
-    threshold, shift = np.int32(row[_THRESHOLD]), np.int32(row[_SHIFT])
-    state, block0 = row[_STATE], row[_BLOCK0]
-    count = 0
-    for block in range(row[_BLOCKS]):
-        if awake[block0 + block] == 0:
+@compiled
+@no_type_check
+def _update(row, head, u, v, a, bias, resting, biased, awake, spikes, recent):
+    """Advance one population, list its spikes in ascending order; return their number and the blocks asleep."""
+    u_factor, v_factor = np.int32(row[P_U_FACTOR]), np.int32(row[P_V_FACTOR])
+    threshold, right, rest = np.int32(row[P_THRESHOLD]), np.int32(row[P_INPUT_SHIFT]), np.int32(row[P_REFRACTORY])
+    state, block0, blocks = uint64(row[P_STATE]), uint64(row[P_BLOCK0]), uint64(row[P_BLOCKS])
+    given = uint64(uint64(row[P_INPUT]) + uint64(uint64(uint64(head) * blocks) << uint64(BLOCK_BITS)))
+    count, asleep = uint64(0), uint64(0)
+    for number in range(blocks):
+        block = uint64(block0 + number)
+        if awake[block] == 0:
+            asleep += uint64(1)
             continue
-        start = state + block * BLOCK
-        any_fired, left = _update_block(start, u, v, a, bias, fired, u_factor, v_factor, threshold, shift)
-        if any_fired:
-            for word in range(BLOCK // WORD):
-                if words[word] == 0:
-                    continue
-                for j in range(word * WORD, word * WORD + WORD):
-                    if fired[j]:
-                        spikes[state + count] = block * BLOCK + j
-                        neuron_spikes[start + j] += 1
-                        count += 1
-        awake[block0 + block] = 1 if left or biased[block0 + block] else 0
+        base = uint64(number << uint64(BLOCK_BITS))
+        start, arriving = uint64(state + base), uint64(given + base)
+        if rest:
+            fired, left = update_block_resting(
+                u, v, a, bias, resting, start, arriving, u_factor, v_factor, threshold, right, rest
+            )
+            awake[block] = np.uint8(left) | biased[block]
+        elif biased[block]:
+            fired, left = update_block_biased(u, v, a, bias, start, arriving, u_factor, v_factor, threshold, right)
+        else:
+            fired, left = update_block(u, v, a, bias, start, arriving, u_factor, v_factor, threshold, right)
+            awake[block] = np.uint8(left)
+        while fired != uint64(0):
+            bit = lowest(fired)
+            fired &= uint64(fired - uint64(1))
+            spikes[uint64(state + count)] = np.uint32(base + bit)
+            recent[uint64(start + bit)] += np.uint8(1)
+            count += uint64(1)
+        asleep += uint64(awake[block] == 0)
+    return count, asleep
+
+
+@compiled
+@no_type_check
+def _update_all(row, head, u, v, a, bias, resting, flags, recent):
+    """Advance one population in constant time; write one flag a neuron and return how many are set."""
+    u_factor, v_factor = np.int32(row[P_U_FACTOR]), np.int32(row[P_V_FACTOR])
+    threshold, right, rest = np.int32(row[P_THRESHOLD]), np.int32(row[P_INPUT_SHIFT]), np.int32(row[P_REFRACTORY])
+    state, blocks = uint64(row[P_STATE]), uint64(row[P_BLOCKS])
+    given = uint64(uint64(row[P_INPUT]) + uint64(uint64(uint64(head) * blocks) << uint64(BLOCK_BITS)))
+    count = uint64(0)
+    for number in range(blocks):
+        base = uint64(number << uint64(BLOCK_BITS))
+        start = uint64(state + base)
+        fired, _ = update_block_resting(
+            u, v, a, bias, resting, start, uint64(given + base), u_factor, v_factor, threshold, right, rest
+        )
+        count += expand(fired, flags, recent, start)
     return count
 
 
-@numba.njit(nogil=True, cache=True, boundscheck=False)
-def _scatter_dense(row, weights, a, awake, sources, count):  # type: ignore[no-untyped-def]
-    """Add the weights of every source to all targets; return the synaptic operations."""
-    if count == 0:
-        return 0
-    neurons, state, offset = row[_NEURONS], row[_STATE], row[_WEIGHTS]
+@compiled
+@no_type_check
+def _count_spikes(recent, counted):
+    """Move the recent spikes into the counters that last."""
+    for k in range(recent.size):
+        counted[k] += recent[k]
+        recent[k] = 0
+
+
+@compiled
+@no_type_check
+def _record(row, spikes, count, recorded, written):
+    """Write the spikes of one population as (c, y, x) indices, unsorted."""
+    state = uint64(row[P_STATE])
     for k in range(count):
-        column = offset + np.int64(sources[k]) * neurons
-        for j in range(neurons):
-            a[np.uint64(state + j)] += weights[np.uint64(column + j)]
-    awake[row[_BLOCK0] : row[_BLOCK0] + row[_BLOCKS]] = 1
-    return count * neurons
+        own = np.int64(spikes[uint64(state + k)])
+        place = (own * row[P_CHANNEL_MAGIC]) >> MAGIC_SHIFT
+        channel = own - place * row[P_CHANNELS]
+        recorded[uint64(written + k)] = channel * row[P_PLANE] + place
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
-def _scatter_conv(row, weights, a, awake, sources, count):  # type: ignore[no-untyped-def]
-    """Add the kernel of every source around its place; return the synaptic operations."""
-    c_in, w_in, c_out, h_out, w_out = row[_C_IN], row[_W_IN], row[_CHANNELS], row[_H_OUT], row[_W_OUT]
-    k_y, k_x, stride_y, stride_x, taps = row[_K_Y], row[_K_X], row[_STRIDE_Y], row[_STRIDE_X], row[_TAPS_X]
-    pad_y, pad_x, state, block0 = row[_PAD_Y], row[_PAD_X], row[_STATE], row[_BLOCK0]
-    row_length = taps * c_out
-    operations = 0
-    for k in range(count):
-        source = np.int64(sources[k])
-        place = (source * row[_C_IN_MAGIC]) >> MAGIC_SHIFT
-        c = source - place * c_in
-        y = (place * row[_W_IN_MAGIC]) >> MAGIC_SHIFT
-        x = place - y * w_in + pad_x
-        y += pad_y
-        last_x = (x * row[_STRIDE_X_MAGIC]) >> MAGIC_SHIFT  # of the target columns, before clipping
-        phase = x - last_x * stride_x
-        # the kernel's columns phase, phase + stride, ...: one fewer in the later phases of an uneven kernel
-        missing = 0 if phase < k_x - (taps - 1) * stride_x else 1
-        first_x = last_x - taps + 1 + missing
-        low = max(first_x, 0)
-        high = min(last_x, w_out - 1)
-        if low > high:
-            continue
-        last_y = (y * row[_STRIDE_Y_MAGIC]) >> MAGIC_SHIFT
-        tap_y = y - last_y * stride_y
-        length = (high - low + 1) * c_out
-        table = row[_WEIGHTS] + ((c * stride_x + phase) * k_y) * row_length + (missing + low - first_x) * c_out
-        while tap_y < k_y and last_y >= 0:
-            if last_y < h_out:
-                start = (last_y * w_out + low) * c_out
-                target = state + start
-                tap = table + tap_y * row_length
-                for j in range(length):
-                    a[np.uint64(target + j)] += weights[np.uint64(tap + j)]
-                for block in range(start // BLOCK, (start + length - 1) // BLOCK + 1):
-                    awake[block0 + block] = 1
-                operations += length
-            tap_y += stride_y
-            last_y -= 1
-    return operations
-
-
-@numba.njit(nogil=True, cache=True, boundscheck=False)
-def run_steps(  # type: ignore[no-untyped-def]
-    rows,
-    u,
-    v,
-    a,
-    bias,
-    biased,
-    awake,
-    weights,
+@no_type_check
+def run_steps(
+    tables,
+    state,
     indices,
+    values,
+    frames,
     bins,
-    channels,
-    plane,
-    fired,
-    words,
-    inputs,
-    spikes,
-    neuron_spikes,
+    cells,
+    graded,
+    constant,
+    age,
     layer_spikes,
     operations,
     output,
@@ -193,62 +175,126 @@ def run_steps(  # type: ignore[no-untyped-def]
     recorded,
     record_counts,
 ):
-    """Run `bins` steps of all layers.
-
-    Layers are walked from the last to the first: each consumes the activations of
-    the previous step before its source writes those of this step, which is the
-    one-step delay of a connection.
+    """Run `bins` steps of all layers; return the steps since the recent spikes were counted.
 
     Parameters
     ----------
-    rows : (layers, len(FIELDS)) int64, one description a layer.
-    u, v, a, bias : int32, all populations, padded to blocks.
-    biased, awake : uint8, one a block.
-    weights : int16 tables, already shifted left by a positive weight_exp.
-    indices : uint32, ascending flat (bin, c, y, x); `channels` x `plane` cells a bin.
-    fired : (BLOCK,) uint8 scratch, `words` the same memory in uint64; few neurons spike, so most words are 0.
-    inputs, spikes : int32 scratch.
-    neuron_spikes, layer_spikes, operations, output : counters, added to.
-    record : bool; `recorded`, `record_counts` take (c, y, x) indices per step and layer, unsorted.
+    tables, state : Tables, State
+    indices : uint32
+        Ascending flat (bin, c, y, x); `cells` a bin. Empty in the constant-time form.
+    values : uint8
+        Payloads of the indices, read where `graded`.
+    frames : uint8
+        The input of the constant-time form, one payload a cell; else empty.
+    age : int
+        Steps since the recent spikes were counted, when this begins.
+    layer_spikes, operations, output : counters, added to; one a layer, projection and output neuron.
+    record : bool
+        `recorded`, `record_counts` take (c, y, x) indices per step and layer, unsorted.
     """
-    layers = rows.shape[0]
-    cells = channels * plane
-    cursor = 0
-    written = 0
+    populations, projections = state.populations, tables.projections
+    layers = populations.shape[0]
+    cursor, size, written = uint64(0), uint64(indices.size), uint64(0)
+    counts, asleep = state.counts, state.asleep
     for step in range(bins):
-        for layer in range(layers - 1, -1, -1):
-            row = rows[layer]
-            count = _update_layer(row, u, v, a, bias, biased, awake, fired, words, spikes, neuron_spikes)
-            own = spikes[row[_STATE] : row[_STATE] + count]
-            layer_spikes[layer] += count
-            if layer == layers - 1:
-                for k in range(count):
-                    output[own[k]] += 1
+        for layer in range(layers):
+            row, head = populations[layer], state.heads[layer]
+            if constant:
+                counts[layer] = _update_all(
+                    row, head, state.u, state.v, state.a, state.bias, state.resting, state.flags, state.recent
+                )
             else:
-                following = rows[layer + 1]
-                if following[_KIND] == DENSE:
-                    operations[layer + 1] += _scatter_dense(following, weights, a, awake, own, count)
-                else:
-                    operations[layer + 1] += _scatter_conv(following, weights, a, awake, own, count)
-            if record:
-                record_counts[step, layer] = count
-                for k in range(count):
-                    place = (np.int64(own[k]) * row[_OUT_MAGIC]) >> MAGIC_SHIFT
-                    channel = own[k] - place * row[_CHANNELS]
-                    recorded[written + k] = channel * row[_PLANE] + place
-                written += count
-        base = np.int64(step) * cells
-        channel = 0
-        count = 0
-        while cursor < indices.size and np.int64(indices[cursor]) < base + cells:
-            place = np.int64(indices[cursor]) - base - channel * plane
-            while place >= plane:
-                place -= plane
-                channel += 1
-            inputs[count] = place * channels + channel
-            count += 1
-            cursor += 1
-        if rows[0, _KIND] == DENSE:
-            operations[0] += _scatter_dense(rows[0], weights, a, awake, inputs, count)
+                if row[P_SLOTS] > 1:
+                    _wake(row, head, state.awake)
+                counts[layer], asleep[layer] = _update(
+                    row, head, state.u, state.v, state.a, state.bias, state.resting, state.biased, state.awake,
+                    state.spikes, state.recent,
+                )  # fmt: skip
+            state.heads[layer] = head + 1 if head + 1 < row[P_SLOTS] else 0
+            layer_spikes[layer] += np.int64(counts[layer])
+        last = uint64(populations[layers - 1, P_STATE])
+        if constant:
+            for k in range(uint64(output.size)):
+                output[k] += np.int32(state.flags[uint64(last + k)])
         else:
-            operations[0] += _scatter_conv(rows[0], weights, a, awake, inputs, count)
+            for k in range(counts[layers - 1]):
+                output[state.spikes[uint64(last + k)]] += 1
+        age += 1
+        if age == FLUSH:
+            age = 0
+            _count_spikes(state.recent, state.counted)
+        if record:
+            for layer in range(layers):
+                first = uint64(populations[layer, P_STATE])
+                if constant:
+                    found = uint64(0)
+                    for k in range(uint64(uint64(populations[layer, P_BLOCKS]) << uint64(BLOCK_BITS))):
+                        state.spikes[uint64(first + found)] = k
+                        found += uint64(state.flags[uint64(first + k)])
+                record_counts[step, layer] = counts[layer]
+                _record(populations[layer], state.spikes, counts[layer], recorded, written)
+                written += counts[layer]
+        bin_start = uint64(uint64(step) * uint64(cells))
+        bin_end = uint64(bin_start + uint64(cells))
+        input_first = cursor
+        while cursor < size and uint64(indices[cursor]) < bin_end:
+            cursor += uint64(1)
+        input_count = uint64(cursor - input_first)
+        for number in range(projections.shape[0]):
+            row = projections[number]
+            source, layer = row[J_SOURCE], row[J_LAYER]
+            into = populations[layer]
+            blocks = uint64(into[P_BLOCKS])
+            slot = uint64(uint64(state.heads[layer] + row[J_DELAY]) % uint64(into[P_SLOTS]))
+            final = uint64(uint64(into[P_INPUT]) + uint64(uint64(slot * blocks) << uint64(BLOCK_BITS)))
+            final_block0 = uint64(uint64(into[P_INPUT_BLOCK0]) + uint64(slot * blocks))
+            target, block0 = final, final_block0
+            full = asleep[layer] == 0 and into[P_SLOTS] == 1 and row[J_SHIFT] == 0
+            if row[J_SHIFT]:
+                block0 = uint64(uint64(state.awake.size) - uint64(blocks + uint64(1)))
+                target = uint64(block0 << uint64(BLOCK_BITS))
+            if constant:
+                # Whether a source is the input is known to everybody; what it holds is not.
+                flags = frames if source < 0 else state.flags
+                own = bin_start if source < 0 else uint64(populations[source, P_STATE])
+                if row[J_VECTORS]:
+                    done = paint_all(
+                        row, tables.lines, tables.places, tables.image_lines, tables.delays, state.image, flags, own
+                    )
+                    multiply(row, tables.products, state.image, state.a, state.awake, target, block0, blocks)
+                else:
+                    done = scatter_scaled(
+                        tables, row, state.a, state.awake, target, block0, blocks, indices, flags, own, uint64(0),
+                        uint64(row[J_CELLS]), True,
+                    )  # fmt: skip
+            elif row[J_DELAYS] >= 0:
+                if source < 0:
+                    count = choose(tables, row, indices, input_first, bin_start, input_count, state.chosen)
+                    if graded:
+                        choose_payloads(
+                            tables, row, indices, values, input_first, bin_start, input_count, state.payloads
+                        )
+                else:
+                    own = uint64(populations[source, P_STATE])
+                    count = choose(tables, row, state.spikes, own, uint64(0), counts[source], state.chosen)
+                done = scatter(
+                    tables, row, state, target, block0, blocks, state.chosen, uint64(0), uint64(0), count,
+                    state.payloads, graded and source < 0, full,
+                )  # fmt: skip
+            elif source < 0:
+                done = scatter(
+                    tables, row, state, target, block0, blocks, indices, input_first, bin_start, input_count, values,
+                    graded, full,
+                )  # fmt: skip
+            elif counts[source] == uint64(0):
+                done = 0
+            else:
+                own = uint64(populations[source, P_STATE])
+                done = scatter(
+                    tables, row, state, target, block0, blocks, state.spikes, own, uint64(0), counts[source], values,
+                    False, full,
+                )  # fmt: skip
+            if row[J_SHIFT]:
+                fold(state.a, state.awake, target, block0, final, final_block0, blocks, row[J_SHIFT])
+            operations[number] += done
+    return age

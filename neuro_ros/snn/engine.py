@@ -24,6 +24,7 @@ __all__ = [
     "Engine",
     "WindowResult",
     "backends",
+    "check_bins",
     "check_indices",
     "check_registers",
     "check_values",
@@ -143,7 +144,7 @@ def create_engine(model: Model, backend: str = "fixed", **options: Any) -> Engin
     backend : str
         A name of `backends()`.
     **options
-        For the back end; ``lava`` and ``loihi`` take time-outs.
+        For the back end; ``fixed`` takes ``constant_time``, ``lava`` and ``loihi`` take time-outs.
 
     Raises
     ------
@@ -161,6 +162,13 @@ def create_engine(model: Model, backend: str = "fixed", **options: Any) -> Engin
     return build(model, **options)
 
 
+def check_bins(bins: Any) -> int:
+    """Return `bins` as an int, or raise `EngineError` unless it is within 1..65536."""
+    if not isinstance(bins, (int, np.integer)) or not 1 <= bins <= 65536:
+        raise EngineError(f"bins is {bins!r}, outside 1..65536")
+    return int(bins)
+
+
 def check_indices(indices: Any, bins: int, cells: int) -> NDArray[np.uint32]:
     """Return `indices` as contiguous uint32 after checking order and range.
 
@@ -169,8 +177,7 @@ def check_indices(indices: Any, bins: int, cells: int) -> NDArray[np.uint32]:
     EngineError
         When an index lies outside bins x cells, or the order is not strictly ascending.
     """
-    if not isinstance(bins, (int, np.integer)) or not 1 <= bins <= 65536:
-        raise EngineError(f"bins is {bins!r}, outside 1..65536")
+    check_bins(bins)
     array = np.ascontiguousarray(indices, dtype=np.uint32)
     if array.ndim != 1:
         raise EngineError(f"indices have shape {array.shape}; give a flat array")

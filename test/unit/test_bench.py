@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import math
 
 import pytest
 
 from neuro_ros.cli import command
-from neuro_ros.cli.benchmarks import _measure, events
+from neuro_ros.cli.benchmarks import _measure, engine, events
 from neuro_ros.cli.verbs import bench
 
 TINY = events.Sizes(
@@ -90,3 +92,20 @@ def test_a_missing_peer_is_named_once():
     assert missing.try_import("no_such_peer.inside") is None
     assert missing.try_import("no_such_peer.other") is None
     assert missing.names == ["no_such_peer"]
+
+
+def test_engine_in_json(monkeypatch, capsys):
+    tiny = engine.Sizes((0.05,), (0.05, 0.2), rounds=1, lava_rounds=0, densities=3, scaling_rounds=1, starts=1)
+    monkeypatch.setattr(engine, "SIZES", tiny)
+    assert command.main(["bench", "engine", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    rows = {row["name"]: row for row in result["benchmarks"]}
+    assert len(rows) == len(result["benchmarks"])
+    assert all(math.isfinite(row["ours"]) for row in rows.values())
+    hand = [row for name, row in rows.items() if name.endswith("torch by hand")]
+    assert len(hand) == (2 if importlib.util.find_spec("torch") else 0)
+    for row in hand:
+        assert len(row["peers"]) == 3
+        assert row["times_best_peer"] == pytest.approx(min(row["peers"].values()) / row["ours"])
+    for name in ("event-driven: correlation", "constant time: correlation", "start: import", "scaling, fan-out 1024"):
+        assert sum(row.startswith(name) for row in rows) == 1

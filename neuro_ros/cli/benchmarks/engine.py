@@ -1,141 +1,99 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fixed-point engine on a small convolutional network, beside a plain torch loop and Lava.
+"""The fixed-point engine on a small convolutional network, beside torch libraries, torch loops and Lava.
 
-Network: input 2 x 64 x 64; convolutions 2-8 k5 s2, 8-16 k3 s2, 16-32 k3 s2; dense 128; dense 11; current-based LIF
-after each; a window of 10 steps, batch 1, one thread. Thresholds are set so that the hidden activity is as asked.
+A window of 10 steps, batch 1, one thread, by the processor time that this thread takes. Thresholds are set so that
+the hidden activity is as asked. All contenders of one window are measured in turn. Then: how the cost grows, what
+constant time costs and hides, and the start.
 """
 
 from __future__ import annotations
 
 import functools
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neuro_ros.cli.benchmarks._constant_time import constant_time
+from neuro_ros.cli.benchmarks._engine_network import BINS, random_input, tuned
+from neuro_ros.cli.benchmarks._engine_scaling import scaling
 from neuro_ros.cli.benchmarks._measure import Benchmark, Missing, paired_median_s
-from neuro_ros.snn import BackendUnavailableError, Conv2d, Dense, Engine, Layer, Lif, Model, Network, create_engine
+from neuro_ros.cli.benchmarks._snn_libraries import leaky_libraries, others
+from neuro_ros.cli.benchmarks._torch_loops import torch_loops
+from neuro_ros.snn import BackendUnavailableError, Engine, Model, create_engine, save_model
 
-__all__ = ["benchmarks", "reference_model", "torch_loop"]
-
-_BINS = 10
-_INPUT_SHAPE = (2, 64, 64)
-_CELLS = 2 * 64 * 64
-_DU, _DV = 1024, 512
-_ROUNDS = 60
-_LAVA_ROUNDS = 2
+__all__ = ["benchmarks"]
 
 
-def _weights(rng: np.random.Generator, *shape: int) -> NDArray[np.int16]:
-    # +-100 keeps the 2048-wide dense layer inside the accumulator bound: 2048 * 100 << 6 < 2^24
-    return (2 * rng.integers(-50, 51, shape)).astype(np.int16)
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured.
+
+    Parameters
+    ----------
+    inputs, activities : tuple of float
+        Shares of input cells that are set, and of hidden neurons that fire, each with each.
+    rounds, lava_rounds : int
+        Windows a contender and row; 0 = without Lava.
+    densities, scaling_rounds, starts : int
+        Of the other measurements.
+    """
+
+    inputs: tuple[float, ...] = (0.02, 0.05)
+    activities: tuple[float, ...] = (0.02, 0.05, 0.10, 0.20, 0.50)
+    rounds: int = 25
+    lava_rounds: int = 2
+    densities: int = 32
+    scaling_rounds: int = 25
+    starts: int = 3
 
 
-def reference_model(thresholds: tuple[int, ...], seed: int = 0) -> Model:
-    """Build the reference network with one threshold mantissa a layer."""
-    rng = np.random.default_rng(seed)
-    connections: list[Conv2d | Dense] = [
-        Conv2d(_weights(rng, 8, 2, 5, 5), (2, 2), (2, 2)),
-        Conv2d(_weights(rng, 16, 8, 3, 3), (2, 2), (1, 1)),
-        Conv2d(_weights(rng, 32, 16, 3, 3), (2, 2), (1, 1)),
-        Dense(_weights(rng, 128, 32 * 8 * 8)),
-        Dense(_weights(rng, 11, 128)),
-    ]
-    layers = tuple(
-        Layer(f"layer{index}", connection, Lif(_DU, _DV, threshold))
-        for index, (connection, threshold) in enumerate(zip(connections, thresholds, strict=True))
-    )
-    return Model(Network(layers, _INPUT_SHAPE), tuple(f"class{i}" for i in range(11)), 50_000_000, _BINS, "reference")
+SIZES = Sizes()
+#: Beside Lava, which takes seconds a row, and beside what does less work than ours.
+_MIDDLE = (0.05, 0.05)
+
+_START = """
+import sys, time
+begin = time.perf_counter()
+from neuro_ros.snn import create_engine, load_model
+model = load_model(sys.argv[1])
+engine = create_engine(model)
+engine.run_window([], model.bins)
+print(time.perf_counter() - begin, time.process_time())
+"""
 
 
-def _input(rng: np.random.Generator, share: float) -> NDArray[np.uint32]:
-    return np.flatnonzero(rng.random(_BINS * _CELLS) < share).astype(np.uint32)
+def _row(name: str, times: dict[str, float], peers: tuple[str, ...]) -> Benchmark:
+    return Benchmark(name, "ms", 1e3 * times["ours"], {peer: 1e3 * times[peer] for peer in peers})
 
 
-def _rates(model: Model, indices: NDArray[np.uint32]) -> list[float]:
+def _windows(
+    torch: Any, model: Model, indices: NDArray[np.uint32], name: str, middle: bool, missing: Missing
+) -> Iterator[Benchmark]:
+    """Measure one window; a row beside each sort of peer."""
     engine = create_engine(model)
-    for _ in range(4):
-        result = engine.run_window(indices, _BINS)
-    engine.close()
-    return [
-        float(spikes) / (_BINS * int(np.prod(shape)))
-        for spikes, shape in zip(result.layer_spikes, model.network.shapes, strict=True)
-    ]
-
-
-def _tuned(indices: NDArray[np.uint32], activity: float) -> tuple[Model, float]:
-    """Return a model whose layers each fire in about `activity` of the steps, and the activity that came out."""
-    thresholds = [131071] * 5
-    for layer in range(5):
-        low, high = 0, 131071
-        while high - low > 1:
-            thresholds[layer] = (low + high) // 2
-            if _rates(reference_model(tuple(thresholds)), indices)[layer] > activity:
-                low = thresholds[layer]
-            else:
-                high = thresholds[layer]
-        thresholds[layer] = high
-    model = reference_model(tuple(thresholds))
-    return model, float(np.mean(_rates(model, indices)[:4]))
-
-
-def torch_loop(torch: Any, model: Model, indices: NDArray[np.uint32]) -> Callable[[], object]:
-    """Return a plain hand-written torch loop over the same network and input: float32, one step at a time."""
-    frames = np.zeros(_BINS * _CELLS, np.float32)
-    frames[indices] = 1.0
-    steps = torch.from_numpy(frames.reshape(_BINS, 1, *_INPUT_SHAPE))
-    weights = [
-        torch.from_numpy(layer.connection.tensors()["weight"].astype(np.float32)) for layer in model.network.layers
-    ]
-    u: list[Any] = [0.0] * len(weights)
-    v: list[Any] = [0.0] * len(weights)
-    decay_u, decay_v = 1.0 - (_DU + 1) / 4096.0, 1.0 - _DV / 4096.0
-
-    def run() -> object:
-        with torch.inference_mode():
-            for step in range(_BINS):
-                spikes = steps[step]
-                for index, (layer, weight) in enumerate(zip(model.network.layers, weights, strict=True)):
-                    if isinstance(layer.connection, Conv2d):
-                        a = torch.nn.functional.conv2d(
-                            spikes, weight, stride=layer.connection.stride, padding=layer.connection.padding
-                        )
-                    else:
-                        a = spikes.reshape(1, -1) @ weight.T
-                    u[index] = u[index] * decay_u + a
-                    v[index] = v[index] * decay_v + u[index]
-                    spikes = (v[index] > float(layer.neuron.vth)).float()
-                    v[index] = v[index] * (1.0 - spikes)
-            return spikes
-
-    return run
-
-
-def benchmarks(missing: Missing) -> Iterator[Benchmark]:
-    """Measure; one row an input share and hidden activity."""
-    torch = missing.try_import("torch")
+    ours: dict[str, Callable[[], object]] = {"ours": functools.partial(engine.run_window, indices, BINS)}
+    sorts: dict[str, dict[str, Callable[[], object]]] = {}
     if torch is not None:
-        torch.set_num_threads(1)
-    rng = np.random.default_rng(7)
-    for share, activity in ((0.02, 0.02), (0.05, 0.05), (0.05, 0.10), (0.05, 0.20)):
-        indices = _input(rng, share)
-        model, reached = _tuned(indices, activity)
-        engine = create_engine(model)
-        contenders: dict[str, Callable[[], object]] = {"ours": functools.partial(engine.run_window, indices, _BINS)}
-        if torch is not None:
-            contenders["plain torch loop"] = torch_loop(torch, model, indices)
-        times = paired_median_s(contenders, _ROUNDS)
-        lava = _lava_s(model, indices, missing) if activity == 0.05 else None
-        if lava is not None:
-            times["Lava 0.10.0 CPU"] = lava
-        ours = times.pop("ours")
-        yield Benchmark(
-            f"window of {_BINS} steps, input {share:.0%}, hidden {reached:.1%}",
-            "ms",
-            ours * 1e3,
-            {name: value * 1e3 for name, value in times.items()},
-        )
+        sorts["torch libraries"] = leaky_libraries(torch, model, indices, missing)
+        sorts["torch by hand"] = torch_loops(torch, model, indices)
+        if middle:
+            sorts["less work"] = others(torch, model, indices, missing)
+    everybody = {key: run for sort in sorts.values() for key, run in sort.items()}
+    times = paired_median_s(ours | everybody, SIZES.rounds, time.thread_time)
+    for sort, contenders in (sorts or {"no peers": {}}).items():
+        yield _row(f"{name}, {sort}", times, tuple(contenders))
+    lava_s = _lava_s(model, indices, missing) if middle and SIZES.lava_rounds else None
+    if lava_s is not None:  # which computes in processes of its own
+        own_s = paired_median_s(ours, SIZES.rounds)["ours"]
+        yield Benchmark(f"{name}, Lava", "ms", 1e3 * own_s, {"Lava's CPU simulation": 1e3 * lava_s})
 
 
 def _lava_s(model: Model, indices: NDArray[np.uint32], missing: Missing) -> float | None:
@@ -146,6 +104,43 @@ def _lava_s(model: Model, indices: NDArray[np.uint32], missing: Missing) -> floa
         missing.names.append("lava")
         return None
     try:
-        return paired_median_s({"lava": lambda: engine.run_window(indices, _BINS)}, _LAVA_ROUNDS)["lava"]
+        return paired_median_s({"lava": lambda: engine.run_window(indices, BINS)}, SIZES.lava_rounds)["lava"]
     finally:
         engine.close()
+
+
+def _start(model: Model) -> Iterator[Benchmark]:
+    """Measure from the start of an interpreter to the first window, the compiled code in its cache."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "model.safetensors"
+        save_model(model, path)
+        command = [sys.executable, "-c", _START, str(path)]
+        figures = np.array(
+            [
+                [float(x) for x in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()]
+                for _ in range(SIZES.starts)
+            ]
+        )
+    waited_s, worked_s = np.median(figures, axis=0)
+    yield Benchmark("start: import, load a model, compiled code from its cache, one window", "s", float(waited_s))
+    yield Benchmark("start: the same with the interpreter, processor time", "s", float(worked_s))
+
+
+def benchmarks(missing: Missing) -> Iterator[Benchmark]:
+    """Measure; rows for each window, then for growth, constant time and start."""
+    torch = missing.try_import("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+    kept: Model | None = None
+    for share in SIZES.inputs:
+        indices = random_input(share)
+        for activity in SIZES.activities:
+            model, reached = tuned(indices, activity)
+            middle = (share, activity) == _MIDDLE
+            kept = model if middle or kept is None else kept
+            name = f"window, input {share:.0%}, hidden {reached:.0%}"
+            yield from _windows(torch, model, indices, name, middle, missing)
+    yield from scaling(SIZES.scaling_rounds)
+    if kept is not None:
+        yield from constant_time(kept, SIZES.densities, 2 * SIZES.scaling_rounds)
+        yield from _start(kept)

@@ -30,6 +30,9 @@ _NAMED = (
     "aedat",
     "tonic",
     "spikingjelly",
+    "snntorch",
+    "norse",
+    "sinabs",
 )
 
 
