@@ -222,13 +222,13 @@ def _thermal(summary: Summary) -> Row:
     if last is None:
         return Row("thermal", span, "no state")
     good = last.state < THERMAL_STATES.index("STALE")
-    return Row("thermal", f"{_thermal_way(summary)}, {span}", ", ".join(_thermal_notes(last)), good)
+    notes = [*_thermal_notes(last), *([_thermal_way(summary)] if len(summary.thermal_states) > 1 else [])]
+    return Row("thermal", f"{_thermal_state(last.state)}, {span}", ", ".join(notes), good)
 
 
 def _thermal_way(summary: Summary) -> str:
-    """Return the states that were gone through, or the last one; of many the first and the last."""
-    last = summary.thermal.state if summary.thermal is not None else 0
-    names = [_thermal_state(state) for state in summary.thermal_states or [last]]
+    """Return the states that were gone through; of many the first and the last."""
+    names = [_thermal_state(state) for state in summary.thermal_states]
     if len(names) > _MOST_STATES:
         names = [*names[: _MOST_STATES - 1], f"({len(names) - _MOST_STATES} more)", names[-1]]
     return " > ".join(names)
@@ -243,8 +243,8 @@ def _thermal_notes(last: ThermalCompensation) -> list[str]:
     if last.layer:
         notes += [
             f"{last.silicon_profile} silicon",
-            f"compensation {last.compensation_id} ({last.compensation_id_applied} applied)",
-            f"{_percent(max(last.remaining_error))} of a time constant remain",
+            f"{last.compensation_id_applied} of {last.compensation_id} updates applied",
+            f"{_percent(max(last.remaining_error))} error left",
         ]
     if last.throttle_level:
         notes.append(f"throttle level {last.throttle_level}")

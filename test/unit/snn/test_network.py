@@ -200,5 +200,7 @@ def test_back_ends_refuse_what_they_do_not_know_by_name():
     )
     assert refusals(network, "some", FEATURES) == []
     resting = Network([Layer("a", dense(2, 4), Lif(0, 0, 1, refractory=2))], (1, 2, 2))
-    with pytest.raises(UnsupportedLayerError, match=r"back end 'lava' cannot represent layer 'a' exactly: .*refractory"):
+    with pytest.raises(
+        UnsupportedLayerError, match=r"back end 'lava' cannot represent layer 'a' exactly: .*refractory"
+    ):
         create_engine(Model(resting, ["x", "y"]), "lava")
