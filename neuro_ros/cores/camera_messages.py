@@ -31,6 +31,8 @@ class CameraMessages:
         Of the activation.
     frame_id : str
         Stream id; may be changed between messages.
+    constant_size : bool
+        Write every tensor as a bitmap.
 
     Attributes
     ----------
@@ -40,15 +42,16 @@ class CameraMessages:
         Clock samples and triggers made.
     """
 
-    def __init__(self, time: SensorTime, epoch: int, frame_id: str) -> None:
+    def __init__(self, time: SensorTime, epoch: int, frame_id: str, constant_size: bool = False) -> None:
         self._time = time
         self.epoch = epoch
         self.frame_id = frame_id
+        self._constant_size = constant_size
         self.sequence = self.samples = self.triggers = 0
 
     def tensor(self, window: SpikeWindow, withheld: int, closed_at_ns: int) -> SpikeTensor:
         """Return a window as the next message; `withheld` were left out since the last one."""
-        encoding, data = encode_tensor(window.bitmap, window.cells, window.active)
+        encoding, data = encode_tensor(window.bitmap, window.cells, window.active, constant_size=self._constant_size)
         end_ns, clock_state = self._time.host_ns(window.end_ns)
         start_ns, _ = self._time.host_ns(window.start_ns)
         self.sequence += 1

@@ -114,7 +114,7 @@ class EventCameraCore(Core):
         self._packets = PacketStream()
         self._age = AgeWatch(2 * self._parameters.window_length_ns, self._parameters.overload.late_policy)
         self._giving_up = 0
-        self._say = CameraMessages(self._time, self._epoch, self._parameters.frame_id)
+        self._say = CameraMessages(self._time, self._epoch, self._parameters.frame_id, self._parameters.constant_size)
         self._last_sample_ns: int | None = None
         self._last_packet_ns: int | None = None
         self._idle_ticks = 0

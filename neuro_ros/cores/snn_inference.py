@@ -13,7 +13,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from neuro_ros.cores.messages import Gesture, Header, SnnTelemetry, SpikeTensor,
 from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
 from neuro_ros.cores.snn_statistics import Period, WindowCounters, percentile
 from neuro_ros.cores.stream_network import Stream, StreamNetwork
-from neuro_ros.events.tensor import TensorError, active_indices, decode_tensor
+from neuro_ros.events.tensor import TensorError, active_indices, bitmap_bytes, count_active, decode_tensor
 from neuro_ros.snn import CountsCosts, Engine, EngineError, NetworkState, WindowResult, load_model
 from neuro_ros.snn.decision import decide
 from neuro_ros.thermal import Die, DriftingEngine, create_silicon
@@ -39,7 +39,6 @@ _TELEMETRY_PERIOD_NS = _NS_PER_S
 _MAX_REFUSALS_LOGGED = 20
 #: What an emulated chip is not made any warmer or colder than: a reading may be anything [degree Celsius].
 _HOTTEST_CELSIUS = 150.0
-_NO_CELLS = np.zeros(0, np.uint32)
 
 
 class SnnInferenceCore(Core):
@@ -84,8 +83,13 @@ class SnnInferenceCore(Core):
             # Whoever reads the temperature reads that of the emulated chip, too.
             self._die = Die(create_silicon(parameters.emulated_silicon.profile, parameters.emulated_options()))
             self.inputs = {**type(self).inputs, "temperature": Temperature}  # type: ignore[misc]
-        self._network = StreamNetwork(self.model, parameters.backend, parameters.max_streams, self._around)
+        self._network = StreamNetwork(
+            self.model, parameters.backend, parameters.max_streams, self._around, parameters.constant_time
+        )
         self._cells = self.model.bins * self.model.cells
+        self._nothing: NDArray[Any] = np.zeros(bitmap_bytes(self._cells), np.uint8)
+        if not parameters.constant_time:
+            self._nothing = np.zeros(0, np.uint32)
         self._neurons = tuple(math.prod(shape) for shape in self.model.network.shapes)
         self._layer_names = [layer.name for layer in self.model.network.layers]
         self._refusals: set[str] = set()
@@ -160,10 +164,10 @@ class SnnInferenceCore(Core):
     def _window(self, message: SpikeTensor, now_ns: int) -> Sequence[Output]:
         self.counters.received += 1
         refusal = self._misfit(message)
-        indices = _NO_CELLS
+        cells = self._nothing
         if not refusal:
             try:
-                indices = self._indices(message)
+                cells = self._active(message)
             except TensorError as error:
                 refusal = f"the data of a window is not usable: {error}"
         if refusal:
@@ -187,7 +191,7 @@ class SnnInferenceCore(Core):
                 self._skip(stream, message)
                 self.counters.late_skipped += 1
                 return ()
-            return self._run(stream, message, indices, verdict.withheld)
+            return self._run(stream, message, cells, verdict.withheld)
         except EngineError as error:
             kept = self._network.fail(error, now_ns)
             return self._give_up(stream, message, kept)
@@ -207,11 +211,16 @@ class SnnInferenceCore(Core):
             )
         return ""
 
-    def _indices(self, message: SpikeTensor) -> NDArray[np.uint32]:
+    def _active(self, message: SpikeTensor) -> NDArray[Any]:
+        """Return the indices of the active cells, in constant time their bitmap."""
         if message.active > self._cells:  # before memory is taken for so many
             raise TensorError(f"{message.active} active cells were announced for a tensor of {self._cells}")
         bitmap = decode_tensor(message.encoding, message.data, self._cells)
-        return active_indices(bitmap, self._cells, message.active)
+        if not self._parameters.constant_time:
+            return active_indices(bitmap, self._cells, message.active)
+        if (found := count_active(bitmap)) != message.active:
+            raise TensorError(f"{found} cells are set, {message.active} were announced")
+        return bitmap
 
     def _refuse(self, message: SpikeTensor, reason: str) -> None:
         self.counters.refused += 1
@@ -258,14 +267,14 @@ class SnnInferenceCore(Core):
     def _skip(stream: Stream, message: SpikeTensor) -> None:
         stream.position = Position(message.epoch, message.sequence, message.sensor_end_ns, broken=True)
 
-    def _run(self, stream: Stream, message: SpikeTensor, indices: NDArray[np.uint32], withheld: int) -> list[Output]:
+    def _run(self, stream: Stream, message: SpikeTensor, cells: NDArray[Any], withheld: int) -> list[Output]:
         parameters, bins = self._parameters, self.model.bins
         window_s = self.model.window_length_ns / _NS_PER_S
         for _ in range(withheld):
-            result = self._step(_NO_CELLS)
+            result = self._step(self._nothing)
             stream.evidence.add(result.spike_counts, window_s, parameters.evidence_half_life_s)
         started_ns = self._clocks.stopwatch_ns()
-        result = self._step(indices)
+        result = self._step(cells)
         inference_s = (self._clocks.stopwatch_ns() - started_ns) / _NS_PER_S if started_ns else math.nan
         self._period.time(inference_s, bins)
         elapsed_s = window_s
@@ -296,8 +305,8 @@ class SnnInferenceCore(Core):
             )
         ]
 
-    def _step(self, indices: NDArray[np.uint32]) -> WindowResult:
-        result = self._network.run(indices)
+    def _step(self, cells: NDArray[Any]) -> WindowResult:
+        result = self._network.run(cells)
         self._period.add(result)
         self._synaptic_operations += result.synaptic_ops
         self._steps += result.bins

@@ -11,6 +11,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,12 @@ class StreamNetwork:
     """
 
     def __init__(
-        self, model: Model, backend: str, max_streams: int, around: Callable[[Engine], Engine] | None = None
+        self,
+        model: Model,
+        backend: str,
+        max_streams: int,
+        around: Callable[[Engine], Engine] | None = None,
+        constant_time: bool = False,
     ) -> None:
         self.model = model
         self.streams: OrderedDict[str, Stream] = OrderedDict()
@@ -80,17 +86,19 @@ class StreamNetwork:
         self._backend = backend
         self._max_streams = max_streams
         self._around = around
+        self._constant_time = constant_time
         self._engine: Engine | None = self._make()
         self._current: str | None = None
         self._checkpoint: NetworkState | None = None
         self._retry_ns = 0
         # Whatever a back end does only once, it does before the first window waits for it.
-        self._engine.run_window(np.zeros(0, np.uint32), model.bins)
+        self.run(np.zeros(-(-model.bins * model.cells // 8), np.uint8) if constant_time else np.zeros(0, np.uint32))
         self._engine.reset()
         self._engine.clear_neuron_spikes()
 
     def _make(self) -> Engine:
-        engine = create_engine(self.model, self._backend)
+        options = {"constant_time": True} if self._constant_time else {}
+        engine = create_engine(self.model, self._backend, **options)
         return engine if self._around is None else self._around(engine)
 
     @property
@@ -134,9 +142,23 @@ class StreamNetwork:
         self._current = stream_id
         return True
 
-    def run(self, indices: NDArray[np.uint32]) -> WindowResult:
-        """Run one window of the selected stream; raises `EngineError` when the back end fails."""
-        return self._working().run_window(indices, self.model.bins)
+    def run(self, cells: NDArray[Any]) -> WindowResult:
+        """Run one window of the selected stream.
+
+        Parameters
+        ----------
+        cells : (active,) uint32, or (ceil(bins * cells / 8),) uint8
+            Indices of the active cells; in constant time the bitmap.
+
+        Raises
+        ------
+        EngineError
+            When the back end fails.
+        """
+        engine: Any = self._working()  # a bitmap is taken by the back end fixed alone
+        run = engine.run_bitmap if self._constant_time else engine.run_window
+        result: WindowResult = run(cells, self.model.bins)
+        return result
 
     def reset(self) -> None:
         """Put the selected stream at rest; raises `EngineError` when the back end fails."""

@@ -127,7 +127,9 @@ def active_indices(bitmap: npt.NDArray[np.uint8], cells: int, active: int | None
     return indices
 
 
-def encode_tensor(bitmap: npt.NDArray[np.uint8], cells: int, active: int | None = None) -> tuple[int, bytes]:
+def encode_tensor(
+    bitmap: npt.NDArray[np.uint8], cells: int, active: int | None = None, *, constant_size: bool = False
+) -> tuple[int, bytes]:
     """Write a tensor in the smaller encoding, the bitmap when both are equal.
 
     Parameters
@@ -136,6 +138,8 @@ def encode_tensor(bitmap: npt.NDArray[np.uint8], cells: int, active: int | None 
     cells : int
     active : int, optional
         Number of cells that are set, where it is known.
+    constant_size : bool
+        Always write the bitmap, whose size tells nothing about what is in it.
 
     Returns
     -------
@@ -149,6 +153,8 @@ def encode_tensor(bitmap: npt.NDArray[np.uint8], cells: int, active: int | None 
         As `active_indices`.
     """
     array = _as_bitmap(bitmap, cells)
+    if constant_size:
+        return ENCODING_BITMAP, array.tobytes()
     if active is None:
         active = count_active(array)
     if _INDEX_BYTES * active < len(array):

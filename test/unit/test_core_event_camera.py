@@ -57,6 +57,14 @@ def test_the_smaller_encoding_is_sent():
     assert len(driver.windows[1].data) == 4
 
 
+def test_a_constant_size_tells_nothing_about_the_scene():
+    driver = fed(constant_size=True)
+    driver.feed(events_at(*range(0, 50 * MS, 10_000)))
+    driver.feed(events_at(60 * MS), until_ns=150 * MS)
+    assert [message.active > 1 for message in driver.windows] == [True, False, False]
+    assert {(message.encoding, len(message.data)) for message in driver.windows} == {(1, 10 * 2 * 32 * 32 // 8)}
+
+
 def test_sequences_have_no_gap_and_epochs_grow():
     driver = fed(activate_ns=100)
     epochs = []

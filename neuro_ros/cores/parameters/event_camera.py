@@ -218,6 +218,9 @@ class EventCameraParameters:
     )
     width: int = parameter(128, "columns of the tensor; the model states them", unit="px", minimum=1, maximum=65535)
     height: int = parameter(128, "rows of the tensor; the model states them", unit="px", minimum=1, maximum=65535)
+    constant_size: bool = parameter(
+        False, "spike tensors are always bitmaps, so that their size tells nothing about the scene"
+    )
     filters: str = parameter(
         "",
         "filters that events pass, in order and apart by spaces, each as NAME[:KEY=VALUE,...], such as "

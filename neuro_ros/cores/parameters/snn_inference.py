@@ -31,6 +31,11 @@ class SnnInferenceParameters:
         "what runs the network: fixed (this CPU, exact), lava (Loihi 2 simulation), loihi (Loihi 2, needs hardware)",
         choices=("fixed", "lava", "loihi"),
     )
+    constant_time: bool = parameter(
+        False,
+        "a window takes the same work whatever it holds, against listening in by its time; only with backend fixed; "
+        "constant_size of event_camera does the same for the messages",
+    )
     confidence_threshold: float = parameter(
         0.6, "smallest share of the evidence that makes a decision", minimum=0.0, maximum=1.0, dynamic=True
     )
@@ -135,6 +140,8 @@ class SnnInferenceParameters:
                 f"emulated_silicon.profile: {self.emulated_silicon.profile} needs the back end fixed, not "
                 f"{self.backend}, which is built anew for every change of a register"
             )
+        if self.constant_time and (self.backend != "fixed" or self.emulated_silicon.profile != "digital"):
+            raise ParameterError("constant_time needs the back end fixed, and digital as emulated_silicon.profile")
         if self.power_budget_w > 0.0 and not self.chip:
             raise ParameterError(f"power_budget_w {self.power_budget_w:g} W needs chip, which is empty: no estimate")
         if not self.model:

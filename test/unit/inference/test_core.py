@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inference core: policies, accounting, decisions, streams, life; without ROS."""
 
+import dataclasses
 import itertools
 import math
 
@@ -47,6 +48,25 @@ def test_the_threshold_rejects_a_weak_lead(drive, threshold, index):
     gesture = driver.give(window(0, (*TWO, (0, 1), (1, 1))))
     assert gesture.confidence == 0.5
     assert gesture.class_index == index, "the lowest index leads among equals"
+
+
+def test_constant_time_changes_nothing_but_the_time(drive):
+    """The same windows, as indices and as bitmaps, some of them withheld, some refused."""
+    plain, constant = drive(), drive(constant_time=True)
+    messages = [window(0, TWO), window(1, ((0, 1),)), window(2), window(5, (*TWO, (3, 2)), windows_withheld=2)]
+    for message in messages:
+        ours, theirs = constant.give(message), plain.give(message)
+        assert (ours.spike_counts, ours.class_index) == (theirs.spike_counts, theirs.class_index)
+    for name in ("u", "v", "a_buff"):
+        for ours, theirs in zip(constant.core.snapshot().layers, plain.core.snapshot().layers, strict=True):
+            assert (getattr(ours, name) == getattr(theirs, name)).all()
+    assert constant.core._network.engine.constant_time
+    wrong = dataclasses.replace(window(6, TWO), active=1)
+    assert constant.give(wrong) is None
+    assert constant.core.counters.refused == 1
+    for values in ({"backend": "lava"}, {"emulated_silicon.profile": "linear"}):
+        with pytest.raises(ParameterError, match="constant_time needs"):
+            build(SnnInferenceParameters, {"constant_time": True, **values})
 
 
 def test_evidence_fades_with_sensor_time(drive):
