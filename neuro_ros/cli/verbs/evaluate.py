@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``neuro_ros evaluate``: a model's accuracy on simulated subjects, with the fixed-point engine."""
+"""``neuro_ros evaluate``: a model's accuracy on simulated subjects, with the fixed-point engine.
+
+With ``--baseline`` also what is normal for it, for the canary: rates, margins and times on longer scenes of the same
+subjects, written beside the model.
+"""
 
 from __future__ import annotations
 
 import argparse
+import logging
+from pathlib import Path
 from typing import Any
 
 from neuro_ros.cli.arguments import add_json_argument, emit, positive_float, positive_int
+
+_LOG = logging.getLogger(__name__)
+_BESIDE = "beside the model"
 
 SUMMARY = "judge a model on simulated subjects, per recording and per window"
 
@@ -19,6 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=positive_float, default=1.5, help="length of a gesture (default 1.5)")
     parser.add_argument("--seed", type=int, help="of sensors and performances (default: the split's own)")
     parser.add_argument("--threshold", type=float, default=0.6, help="confidence of a window's decision (default 0.6)")
+    parser.add_argument(
+        "--baseline",
+        nargs="?",
+        const=_BESIDE,
+        metavar="FILE",
+        help="also measure what is normal for the model (for canary), on every gesture by each subject for 11 s, and "
+        "write it to FILE (default: NAME.baseline.json beside the model)",
+    )
     add_json_argument(parser)
 
 
@@ -34,8 +51,29 @@ def main(args: argparse.Namespace) -> int:
     result = evaluate_model(
         load_model(model_path(args.model)), args.split, args.subjects, args.seconds, args.seed, args.threshold
     ).as_dict()
+    if args.baseline is not None:
+        result["baseline"] = str(_measure(args, result["seed"]))
     emit(args, result, lambda: _text(result))
     return 0
+
+
+def _measure(args: argparse.Namespace, seed: int) -> Path:
+    """Measure a baseline, write it, and return the file."""
+    from neuro_ros.canary import BASELINE_SUFFIX
+    from neuro_ros.cores.canary_baseline import baseline_scenes, measure_baseline
+    from neuro_ros.cores.files import model_path
+
+    model_file = model_path(args.model)
+    path = model_file.with_name(model_file.stem + BASELINE_SUFFIX) if args.baseline == _BESIDE else Path(args.baseline)
+    baseline = measure_baseline(
+        model_file,
+        baseline_scenes(args.split, args.subjects),
+        seed,
+        measured={"split": args.split},
+        progress=lambda done, of: _LOG.info("scene %d of %d", done, of),
+    )
+    baseline.save(path)
+    return path
 
 
 def _text(result: dict[str, Any]) -> str:
@@ -48,4 +86,6 @@ def _text(result: dict[str, Any]) -> str:
         f"gestures of streams right{result['stream_accuracy']:7.1%} of {result['stream_gestures']}",
         f"right within 1 s         {result['decided_within_1s']:7.1%}",
     ]
+    if "baseline" in result:
+        lines.append(f"baseline for canary      {result['baseline']}")
     return "\n".join(lines)
