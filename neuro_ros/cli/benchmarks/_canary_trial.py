@@ -39,6 +39,8 @@ __all__ = [
 FIRST_SUBJECT = 31_000
 #: Time in which all is well before a fault of the camera or the back end begins [s], and time that a fault is given.
 HEALTHY_S, FAULTY_S = 30.0, 90.0
+#: Seed of the healthy scenes' performances and sensors.
+HEALTHY_SEED = 90_000
 #: Time that a slowed back end takes longer for a window [s].
 SLOWER_S = 0.06
 #: Share of the OFF events of a camera whose thresholds differ.
