@@ -353,6 +353,7 @@ def describe_graph(
         # A machine that plays something back may well be a virtual one, without a thermometer; a robot must have one.
         parameters["thermal_compensation"] = {"sensor_fallback": "simulated"}
     parameters["snn_inference"] = _inference_parameters(options)
+    parameters["canary"] = _canary_parameters(options)
     if options.record:
         parameters["recorder"] = _recorder_parameters(options)
     parameters["lifecycle_manager"] = _manager_parameters()
@@ -385,6 +386,12 @@ def _inference_parameters(options: GraphOptions) -> dict[str, Any]:
         values["state_directory"] = str(Path(options.state).expanduser().absolute())
         values["state_save_period_s"] = _STATE_SAVE_PERIOD_S
     return values
+
+
+def _canary_parameters(options: GraphOptions) -> dict[str, Any]:
+    """Return where the baseline of a model lies that is not a shipped one: beside it."""
+    model = Path(_model_argument(options.model))
+    return {"baseline_directory": str(model.parent)} if model.is_absolute() else {}
 
 
 def _recorder_parameters(options: GraphOptions) -> dict[str, Any]:

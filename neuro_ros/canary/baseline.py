@@ -9,7 +9,7 @@ digest of the model that was measured, and serves no other.
 Layout, version 1::
 
     {"format": "neuro_ros.baseline", "version": 1, "model_id": ..., "model_digest": ..., "measured": {...},
-     "layers": [{"name", "neurons", "rate": relation, "silent": {"mean", "spread"}, "saturated": share}, ...],
+     "layers": [{"name", "neurons", "rate": relation, "silent": relation, "saturated": share}, ...],
      "margin": {"expected": [a class each], "windows": [...], "spread": ...}, "accuracy": {...},
      "on_share": {...}, "latency": {...}}
 
@@ -72,8 +72,8 @@ class LayerBaseline:
         How many.
     rate : Relation
         Spikes a neuron and step, given the input rate.
-    silent : Level
-        Share of the neurons that are silent throughout ten seconds of input, as the least of ten reports bounds it.
+    silent : Relation
+        Share of the neurons without a spike in a second, given the input rate: noise of the sensor wakes neurons too.
     saturated : float
         Greatest share of saturated neurons in any report.
     """
@@ -81,7 +81,7 @@ class LayerBaseline:
     name: str
     neurons: int
     rate: Relation
-    silent: Level
+    silent: Relation
     saturated: float
 
 
@@ -152,7 +152,7 @@ class Baseline:
                     "name": layer.name,
                     "neurons": layer.neurons,
                     "rate": layer.rate.as_dict(),
-                    "silent": _level(layer.silent),
+                    "silent": layer.silent.as_dict(),
                     "saturated": _short(layer.saturated),
                 }
                 for layer in self.layers
@@ -253,7 +253,7 @@ def _from_dict(values: Mapping[str, Any]) -> Baseline:
             name=_text(entry["name"]),
             neurons=int(entry["neurons"]),
             rate=Relation.from_dict(entry["rate"]),
-            silent=_as_level(entry["silent"]),
+            silent=Relation.from_dict(entry["silent"]),
             saturated=float(entry["saturated"]),
         )
         for entry in values["layers"]

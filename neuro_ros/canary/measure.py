@@ -88,13 +88,14 @@ class BaselineBuilder:
         for k, name in enumerate(self._layers):
             observed = [report.firing_rate[k] for _, report in self._moving]
             relation = Relation.fit(scenes, rates, observed, leaders, self._classes)
-            silent: dict[int, float] = {}
-            for scene, report in self._moving:
-                share = report.dead_neurons[k] / self._neurons[k]
-                silent[scene] = min(silent.get(scene, 1.0), share)
+            dead = [report.dead_neurons[k] / self._neurons[k] for _, report in self._moving]
             layers.append(
                 LayerBaseline(
-                    name, self._neurons[k], relation, _level(list(silent.values())), float(self._saturated[k])
+                    name=name,
+                    neurons=self._neurons[k],
+                    rate=relation,
+                    silent=Relation.fit(scenes, rates, dead),
+                    saturated=float(self._saturated[k]),
                 )
             )
         on_shares = _by_scene((scene, report.on_share) for scene, report in self._moving)

@@ -21,6 +21,8 @@ __all__ = ["baseline_scenes", "measure_baseline"]
 #: before.
 SCENE_S = 11.0
 _STILL_S = 3.0
+#: Noise of the sensors, from one subject to the last: what the training's sensors have.
+_NOISE_HZ = (0.1, 1.0)
 
 
 def baseline_scenes(split: str, subjects: int) -> list[Scene]:
@@ -34,10 +36,9 @@ def baseline_scenes(split: str, subjects: int) -> list[Scene]:
         The first so many of the split.
     """
     scenes = []
-    for subject in subject_seeds(split, subjects):
-        noise_hz = 0.1 + 0.9 * float(np.random.default_rng([0x2015E, subject]).random())
-        scenes.append(Scene(STILL, _STILL_S, subject, noise_hz))
-        scenes += [Scene(label, SCENE_S, subject, noise_hz) for label in range(len(LABELS))]
+    for subject, noise_hz in zip(subject_seeds(split, subjects), np.linspace(*_NOISE_HZ, subjects), strict=True):
+        scenes.append(Scene(STILL, _STILL_S, subject, float(noise_hz)))
+        scenes += [Scene(label, SCENE_S, subject, float(noise_hz)) for label in range(len(LABELS))]
     return scenes
 
 

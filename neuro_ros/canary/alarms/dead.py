@@ -3,26 +3,33 @@
 
 from __future__ import annotations
 
-from collections import deque
+import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from neuro_ros.canary import limits as base
 from neuro_ros.canary.alarms.base import InputClock, RecentSum
+from neuro_ros.canary.baseline import Baseline
 from neuro_ros.canary.limits import limit
-from neuro_ros.canary.observation import Observation, Verdict
+from neuro_ros.canary.measure import MOVING_SHARE
+from neuro_ros.canary.observation import LayerReport, Observation, Verdict
 
 __all__ = ["DeadNeuronsAlarm"]
 
-_Row = tuple[str, int, bool]
+
+class _Row(NamedTuple):
+    name: str
+    dead: int
+    silent: bool
+    usual: float
 
 
 class DeadNeuronsAlarm:
     """Layers, or too many neurons of one, that stay silent over seconds of input.
 
-    A neuron that is dead is counted in every report, so the least count over the reports is the best bound on the dead
-    ones that the reports give. Many neurons are silent because nothing moves where they look: how many, the baseline
-    says.
+    A neuron that is dead is counted in every report. Many others are silent because nothing moves where they look, and
+    how many that are, the baseline says given the input rate. So a layer is bad when all reports over the time together
+    count more silent neurons than the baseline has for the same input.
     """
 
     name: ClassVar[str] = "dead_neurons"
@@ -45,8 +52,8 @@ class DeadNeuronsAlarm:
             minimum=0,
             maximum=100_000_000,
         )
-        share: float = limit(
-            0.05, "share of a layer's neurons that may be silent beyond what the baseline has", minimum=0.0, maximum=1.0
+        change: float = limit(
+            0.2, "share by which more neurons than the baseline's may be silent", minimum=0.01, maximum=100.0
         )
         sigmas: float = limit(
             4.0,
@@ -64,41 +71,49 @@ class DeadNeuronsAlarm:
         judged = False
         for report in observation.reports:
             duration_s = self._clock.duration_s(report)
-            motion = report.motion(limits.min_input_rate)
-            if duration_s <= 0.0 or motion <= 0.0:
+            if duration_s <= 0.0 or report.motion(limits.min_input_rate) < MOVING_SHARE:
                 continue
             judged = True
             rows = [
-                (name, dead, rate == 0.0)
+                _Row(name, dead, rate == 0.0, _usual(name, report, observation.baseline))
                 for name, rate, dead in zip(report.layer, report.firing_rate, report.dead_neurons, strict=False)
             ]
-            self._recent.add(duration_s * motion, rows, limits.input_s)
+            self._recent.add(duration_s, rows, limits.input_s)
         input_s = self._recent.weight
         if not judged or input_s < limits.input_s * (1.0 - 1e-9):
             return Verdict(None)
         for name, history in self._by_layer().items():
-            if all(silent for _, silent in history):
+            if all(row.silent for row in history):
                 return Verdict(True, f"layer {name} silent over {input_s:.0f} s of input")
-            dead = min(count for count, _ in history)
-            allowed = self._allowed(name, observation, limits)
-            if allowed is not None and dead > allowed:
-                text = f"layer {name}: {dead} neurons silent over {input_s:.0f} s of input, limit {allowed}"
-                return Verdict(True, text)
+            if limits.neurons > 0:
+                dead, allowed = min(row.dead for row in history), float(limits.neurons)
+            else:
+                dead, allowed = _mean_of_all(history, observation.baseline, limits)
+            if dead > allowed:
+                what = f"{dead:.0f} neurons silent over {input_s:.0f} s of input, limit {allowed:.0f}"
+                return Verdict(True, f"layer {name}: {what}")
         return Verdict(False)
 
-    def _by_layer(self) -> dict[str, deque[tuple[int, bool]]]:
-        found: dict[str, deque[tuple[int, bool]]] = {}
+    def _by_layer(self) -> dict[str, list[_Row]]:
+        found: dict[str, list[_Row]] = {}
         for rows in self._recent.entries:
-            for name, dead, silent in rows:
-                found.setdefault(name, deque()).append((dead, silent))
+            for row in rows:
+                found.setdefault(row.name, []).append(row)
         return found
 
-    @staticmethod
-    def _allowed(name: str, observation: Observation, limits: Any) -> int | None:
-        """Return how many neurons may be silent; None = nobody knows."""
-        if limits.neurons > 0:
-            return int(limits.neurons)
-        layer = observation.baseline.layer(name) if observation.baseline else None
-        if layer is None:
-            return None
-        return int((layer.silent.mean + max(limits.share, limits.sigmas * layer.silent.spread)) * layer.neurons)
+
+def _usual(name: str, report: LayerReport, baseline: Baseline | None) -> float:
+    """Return how many neurons are silent for such an input; NaN = nobody knows."""
+    layer = baseline.layer(name) if baseline is not None else None
+    return layer.neurons * layer.silent.expected(report.input_rate) if layer is not None else math.nan
+
+
+def _mean_of_all(history: list[_Row], baseline: Baseline | None, limits: Any) -> tuple[float, float]:
+    """Return the mean count of silent neurons and the greatest that is tolerated; infinite = nobody knows."""
+    known = [row for row in history if not math.isnan(row.usual)]
+    layer = baseline.layer(history[0].name) if baseline is not None else None
+    if layer is None or 2 * len(known) < len(history):
+        return 0.0, math.inf
+    usual = math.fsum(row.usual for row in known) / len(known)
+    tolerance = max(math.log1p(limits.change), limits.sigmas * layer.silent.scene_spread)
+    return sum(row.dead for row in known) / len(known), min(float(layer.neurons), usual * math.exp(tolerance))

@@ -267,7 +267,7 @@ def test_time_without_motion_does_not_count_towards_death():
     assert set(run(AlarmBoard(), mixed)) == {()}
 
 
-def test_dead_neurons_are_bounded_by_the_least_count(baseline):
+def test_how_many_neurons_may_be_silent_is_set_or_measured(baseline):
     own = limits(dead_neurons__neurons=10, dead_neurons__raise_after=1)
     varying = [seconds(1, start=t, dead=(50 if t % 3 else 9, 5))[0] for t in range(30)]
     assert set(run(AlarmBoard(own), varying)) == {()}
@@ -276,7 +276,7 @@ def test_dead_neurons_are_bounded_by_the_least_count(baseline):
     assert set(run(AlarmBoard(), healthy(30, baseline, dead=(310, 5)))) == {()}
     board = AlarmBoard()
     assert run(board, healthy(30, baseline, dead=(500, 5)))[-1] == ("dead_neurons",)
-    assert "layer conv: 500 neurons silent" in board.raised["dead_neurons"]
+    assert "layer conv: 500 neurons silent over 10 s of input, limit 3" in board.raised["dead_neurons"]
 
 
 def test_saturated_neurons_are_those_beyond_the_baseline(baseline):
