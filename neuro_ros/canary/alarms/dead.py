@@ -86,7 +86,7 @@ class DeadNeuronsAlarm:
             if all(row.silent for row in history):
                 return Verdict(True, f"layer {name} silent over {input_s:.0f} s of input")
             if limits.neurons > 0:
-                dead, allowed = min(row.dead for row in history), float(limits.neurons)
+                dead, allowed = float(min(row.dead for row in history)), float(limits.neurons)
             else:
                 dead, allowed = _mean_of_all(history, observation.baseline, limits)
             if dead > allowed:

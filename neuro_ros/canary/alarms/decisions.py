@@ -35,7 +35,7 @@ class MarginAlarm:
             0.2, "share by which the mean margin may fall below the baseline's", minimum=0.01, maximum=1.0
         )
         sigmas: float = limit(
-            3.0,
+            4.0,
             "standard deviations between scenes that are tolerated, where they are more than that share",
             minimum=0.0,
             maximum=100.0,

@@ -38,13 +38,13 @@ class SpikeRateAlarm:
             maximum=0.95,
         )
         sigmas: float = limit(
-            3.0,
+            4.0,
             "standard deviations between scenes that are tolerated, where they are more than that share",
             minimum=0.0,
             maximum=100.0,
         )
         input_s: float = limit(
-            20.0,
+            30.0,
             "time with motion over which rates are averaged; half of it is needed",
             unit="s",
             minimum=1.0,

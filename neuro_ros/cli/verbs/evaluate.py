@@ -48,32 +48,42 @@ def main(args: argparse.Namespace) -> int:
 
     if not 0.0 <= args.threshold <= 1.0:
         raise TrainingError(f"threshold is {args.threshold}; give a share from 0 to 1")
+    baseline_file = None if args.baseline is None else _baseline_file(args.model, args.baseline)
     result = evaluate_model(
         load_model(model_path(args.model)), args.split, args.subjects, args.seconds, args.seed, args.threshold
     ).as_dict()
-    if args.baseline is not None:
-        result["baseline"] = str(_measure(args, result["seed"]))
+    if baseline_file is not None:
+        _measure(args, result["seed"], baseline_file)
+        result["baseline"] = str(baseline_file)
     emit(args, result, lambda: _text(result))
     return 0
 
 
-def _measure(args: argparse.Namespace, seed: int) -> Path:
-    """Measure a baseline, write it, and return the file."""
-    from neuro_ros.canary import BASELINE_SUFFIX
+def _baseline_file(model: str, given: str) -> Path:
+    """Return where the baseline goes, and refuse a folder that is not there before anything is measured."""
+    from neuro_ros.canary import BASELINE_SUFFIX, BaselineError
+    from neuro_ros.cores.files import model_path
+
+    model_file = model_path(model)
+    path = model_file.with_name(model_file.stem + BASELINE_SUFFIX) if given == _BESIDE else Path(given)
+    if not path.parent.is_dir():
+        raise BaselineError(f"the baseline {path} cannot be written: {path.parent} is no folder")
+    return path
+
+
+def _measure(args: argparse.Namespace, seed: int, path: Path) -> None:
+    """Measure a baseline and write it."""
     from neuro_ros.cores.canary_baseline import baseline_scenes, measure_baseline
     from neuro_ros.cores.files import model_path
 
-    model_file = model_path(args.model)
-    path = model_file.with_name(model_file.stem + BASELINE_SUFFIX) if args.baseline == _BESIDE else Path(args.baseline)
     baseline = measure_baseline(
-        model_file,
+        model_path(args.model),
         baseline_scenes(args.split, args.subjects),
         seed,
         measured={"split": args.split},
         progress=lambda done, of: _LOG.info("scene %d of %d", done, of),
     )
     baseline.save(path)
-    return path
 
 
 def _text(result: dict[str, Any]) -> str:

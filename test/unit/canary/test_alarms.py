@@ -227,7 +227,7 @@ def test_a_rate_is_judged_given_the_input_rate(baseline, factor, raised, input_r
     history = run(AlarmBoard(), healthy(40, baseline, input_rate=input_rate, rates=rates))
     assert (history[-1] == ("spike_rate",)) is raised
     if raised:
-        assert history.index(("spike_rate",)) <= 14  # half of 20 s of input, and three verdicts
+        assert history.index(("spike_rate",)) <= 17  # half of 30 s of input, and three verdicts
 
 
 def test_the_same_rate_is_right_for_one_input_and_wrong_for_another(baseline):

@@ -106,7 +106,7 @@ def broken(values, change):
         (lambda v: v["layers"][0]["rate"].update(mean=[1.0]), "bins"),
         (lambda v: v["layers"][0]["rate"].update(input_rate=[0.0] * 8), "ascending"),
         (lambda v: v["layers"][0]["rate"].update(scene_spread=-1.0), "spread"),
-        (lambda v: v["layers"][0].update(silent={"mean": "many", "spread": 0}), "many"),
+        (lambda v: v["accuracy"].update(mean="many"), "many"),
         (lambda v: v.update(model_id=7), "no name"),
         (lambda v: v["margin"].update(expected=[3.0]), "shares"),
         (lambda v: v["margin"].update(spread=math.inf), "finite"),
