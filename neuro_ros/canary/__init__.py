@@ -9,7 +9,8 @@ from neuro_ros.canary.limits import Limits, limit
 from neuro_ros.canary.measure import BaselineBuilder
 from neuro_ros.canary.observation import LayerReport, Observation, Verdict
 from neuro_ros.canary.relation import Relation
-from neuro_ros.canary.rollout import Command, Evidence, Phase, Rollout, RolloutRules, Switch, Transition
+from neuro_ros.canary.rollout import Rollout, Switch, Transition
+from neuro_ros.canary.rollout_rules import Command, Evidence, Phase, RolloutRules
 from neuro_ros.canary.scene import SceneStatistics, SceneSummary, SceneWindow, look
 from neuro_ros.canary.sketch import QuantileSketch, SlidingSketch
 from neuro_ros.canary.statistics import GestureStatistics, GestureSummary, leader, margin
