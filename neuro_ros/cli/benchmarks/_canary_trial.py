@@ -123,8 +123,8 @@ def _channel(weight: np.ndarray) -> np.ndarray:
 
 
 def _scaled(layer: str, factor: float) -> Fault:
-    # Excitation and inhibition of the deep layers grow together, and many doubled weights are clipped at their register:
-    # such a network decides as well as before, and is not noticed each time.
+    # Excitation and inhibition of the deep layers grow together, and many doubled weights are clipped at their
+    # register: such a network decides as well as before, and is not noticed each time.
     certain = layer in ("conv1", "conv2") or factor == 0.5 or (layer, factor) == ("dense", 0.7)
     expected = ("spike_rate", "dead_neurons", "saturated_neurons")
     return Fault(f"weights of {layer} x {factor:g}", expected, layer, factor, certain=certain)
