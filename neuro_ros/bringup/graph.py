@@ -359,6 +359,7 @@ def describe_graph(
     parameters["event_camera"] = _camera_parameters(options, subscribers=2 if options.record else 1)
     parameters["thermal_compensation"] = _thermal_parameters(options)
     parameters["snn_inference"] = _inference_parameters(options)
+    parameters["canary"] = _canary_parameters(options)
     if options.record:
         parameters["recorder"] = _recorder_parameters(options)
     parameters["lifecycle_manager"] = _manager_parameters()
@@ -405,6 +406,12 @@ def _thermal_parameters(options: GraphOptions) -> dict[str, Any]:
         # A machine that plays something back may well be a virtual one, without a thermometer; a robot must have one.
         values["sensor_fallback"] = "simulated"
     return values
+
+
+def _canary_parameters(options: GraphOptions) -> dict[str, Any]:
+    """Return where the baseline of a model lies that is not a shipped one: beside it."""
+    model = Path(_model_argument(options.model))
+    return {"baseline_directory": str(model.parent)} if model.is_absolute() else {}
 
 
 def _recorder_parameters(options: GraphOptions) -> dict[str, Any]:

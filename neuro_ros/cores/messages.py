@@ -239,6 +239,14 @@ class CanaryReport:
     decision_margin: float = math.nan
     decided_share: float = math.nan
     windows: int = 0
+    explanation: Sequence[str] = ()
+    advice: Sequence[str] = ()
+    baseline_id: str = ""
+    step_time_p99_s: float = math.nan
+    accuracy: float = math.nan
+    labelled: int = 0
+    moving_share: float = math.nan
+    on_share: float = math.nan
 
 
 @dataclass(slots=True)

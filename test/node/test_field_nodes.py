@@ -107,8 +107,8 @@ def test_every_transition_by_service_from_every_state(bed, make, name, state):
         ("clock_sync", {"capacity": 20}, "capacity"),
         ("thermal_compensation", {"sensor": "thermometer"}, "thermometer"),
         ("thermal_compensation", {"watch.stale_after_s": 100.0}, "stale_after_s"),
-        ("canary", {"alarm.latency_p99_s": 0.0}, "latency_p99_s"),
-        ("canary", {"alarm.latency": 1.0}, "unknown parameter"),
+        ("canary", {"alarm.latency.p99_s": 0.0}, "p99_s"),
+        ("canary", {"alarm.late": 1.0}, "unknown parameter"),
     ],
 )
 def test_a_bad_override_ends_the_start_and_is_named(make, name, values, named):
@@ -121,7 +121,7 @@ def test_a_bad_override_ends_the_start_and_is_named(make, name, values, named):
     [
         ("clock_sync", ("lock.sigma_s", 1e-4), ("lock.sigma_s", 0.5)),  # above holdover.limit_s
         ("thermal_compensation", ("watch.warn_celsius", 60.0), ("watch.warn_celsius", 400.0)),
-        ("canary", ("alarm.windows_lost", 3), ("alarm.windows_lost", -1)),
+        ("canary", ("alarm.windows_lost.windows", 3), ("alarm.windows_lost.windows", -1)),
     ],
 )
 def test_dynamic_parameters_apply_and_bad_ones_change_nothing(bed, make, name, good, bad):
@@ -233,7 +233,8 @@ def test_the_canary_hears_the_network_and_reports(bed, make):
     report = reports[-1]
     assert (report.phase, list(report.alarms)) == (CanaryReport.BASELINE, [])
     assert (list(report.layer), list(report.observed_rate)) == (["conv"], [0.25])
-    assert (report.latency_p99_s, report.decision_margin, report.decided_share) == (0.005, 0.5, 1.0)
+    assert report.latency_p99_s == pytest.approx(0.005, rel=0.0101)  # a quantile of the sketch
+    assert (report.decision_margin, report.decided_share) == (0.5, 1.0)
 
 
 @pytest.mark.parametrize(

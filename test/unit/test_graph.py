@@ -139,6 +139,10 @@ def test_graph_refuses_doubles_and_unknown_dependencies():
         Graph((NodeSpec("a", "canary", depends_on=("b",)), NodeSpec("b", "canary")))
 
 
+def test_canary_looks_for_the_baseline_beside_the_model():
+    assert describe().node("canary").parameters["baseline_directory"] == str(Path(MODEL).parent)
+
+
 def test_missing_model_is_a_clear_error(tmp_path):
     with pytest.raises(NeuroRosError, match=r"missing\.safetensors"):
         describe_graph(GraphOptions(model=str(tmp_path / "missing.safetensors")))

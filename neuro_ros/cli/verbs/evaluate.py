@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``neuro_ros evaluate``: a model's accuracy on simulated subjects, with the fixed-point engine."""
+"""``neuro_ros evaluate``: a model's accuracy on simulated subjects, with the fixed-point engine.
+
+With ``--baseline`` also what is normal for it, for the canary: rates, margins and times on longer scenes of the same
+subjects, written beside the model.
+"""
 
 from __future__ import annotations
 
 import argparse
+import logging
+from pathlib import Path
 from typing import Any
 
 from neuro_ros.cli.arguments import add_json_argument, add_model_key_arguments, emit, positive_float, positive_int
+
+_LOG = logging.getLogger(__name__)
+_BESIDE = "beside the model"
 
 SUMMARY = "judge a model on simulated subjects, per recording and per window"
 
@@ -20,6 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="of sensors and performances (default: the split's own)")
     parser.add_argument("--threshold", type=float, default=0.6, help="confidence of a window's decision (default 0.6)")
     add_model_key_arguments(parser)
+    parser.add_argument(
+        "--baseline",
+        nargs="?",
+        const=_BESIDE,
+        metavar="FILE",
+        help="also measure what is normal for the model (for canary), on every gesture by each subject for 11 s, and "
+        "write it to FILE (default: NAME.baseline.json beside the model)",
+    )
     add_json_argument(parser)
 
 
@@ -32,6 +49,7 @@ def main(args: argparse.Namespace) -> int:
 
     if not 0.0 <= args.threshold <= 1.0:
         raise TrainingError(f"threshold is {args.threshold}; give a share from 0 to 1")
+    baseline_file = None if args.baseline is None else _baseline_file(args.model, args.baseline)
     result = evaluate_model(
         load_model(model_path(args.model), args.key, args.trust),
         args.split,
@@ -40,8 +58,40 @@ def main(args: argparse.Namespace) -> int:
         args.seed,
         args.threshold,
     ).as_dict()
+    if baseline_file is not None:
+        _measure(args, result["seed"], baseline_file)
+        result["baseline"] = str(baseline_file)
     emit(args, result, lambda: _text(result))
     return 0
+
+
+def _baseline_file(model: str, given: str) -> Path:
+    """Return where the baseline goes, and refuse a folder that is not there before anything is measured."""
+    from neuro_ros.canary import BASELINE_SUFFIX, BaselineError
+    from neuro_ros.cores.files import model_path
+
+    model_file = model_path(model)
+    path = model_file.with_name(model_file.stem + BASELINE_SUFFIX) if given == _BESIDE else Path(given)
+    if not path.parent.is_dir():
+        raise BaselineError(f"the baseline {path} cannot be written: {path.parent} is no folder")
+    return path
+
+
+def _measure(args: argparse.Namespace, seed: int, path: Path) -> None:
+    """Measure a baseline and write it."""
+    from neuro_ros.cores.canary_baseline import baseline_scenes, measure_baseline
+    from neuro_ros.cores.files import model_path
+
+    baseline = measure_baseline(
+        model_path(args.model),
+        baseline_scenes(args.split, args.subjects),
+        seed,
+        measured={"split": args.split},
+        progress=lambda done, of: _LOG.info("scene %d of %d", done, of),
+        key=args.key or "",
+        trusted=args.trust,
+    )
+    baseline.save(path)
 
 
 def _text(result: dict[str, Any]) -> str:
@@ -54,4 +104,6 @@ def _text(result: dict[str, Any]) -> str:
         f"gestures of streams right{result['stream_accuracy']:7.1%} of {result['stream_gestures']}",
         f"right within 1 s         {result['decided_within_1s']:7.1%}",
     ]
+    if "baseline" in result:
+        lines.append(f"baseline for canary      {result['baseline']}")
     return "\n".join(lines)
