@@ -7,6 +7,7 @@ Numbers what it makes and knows the clock; where windows come from is not known 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,38 @@ from neuro_ros.events.tensor import encode_tensor
 from neuro_ros.events.types import EventBatch
 from neuro_ros.events.window_base import SpikeWindow
 
-__all__ = ["CameraMessages"]
+__all__ = ["CameraMessages", "spike_tensor"]
+
+
+def spike_tensor(window: SpikeWindow, *, constant_size: bool = False, **fields: Any) -> SpikeTensor:
+    """Return a window as a message.
+
+    Parameters
+    ----------
+    window : SpikeWindow
+    constant_size : bool
+        Write it as a bitmap, however little is in it.
+    **fields
+        What a window does not know: header, sequence, epoch, times of the host, clock state.
+    """
+    encoding, data = encode_tensor(window.bitmap, window.cells, window.active, constant_size=constant_size)
+    return SpikeTensor(
+        sensor_start_ns=window.start_ns,
+        sensor_end_ns=window.end_ns,
+        bins=window.bins,
+        channels=window.channels,
+        height=window.height,
+        width=window.width,
+        encoding=encoding,
+        active=window.active,
+        events_in=window.events_in,
+        events_binned=window.events_binned,
+        events_filtered=window.events_filtered,
+        events_dropped=window.events_dropped,
+        complete=window.complete,
+        data=data,
+        **fields,
+    )
 
 
 class CameraMessages:
@@ -51,32 +83,19 @@ class CameraMessages:
 
     def tensor(self, window: SpikeWindow, withheld: int, closed_at_ns: int) -> SpikeTensor:
         """Return a window as the next message; `withheld` were left out since the last one."""
-        encoding, data = encode_tensor(window.bitmap, window.cells, window.active, constant_size=self._constant_size)
         end_ns, clock_state = self._time.host_ns(window.end_ns)
         start_ns, _ = self._time.host_ns(window.start_ns)
         self.sequence += 1
-        return SpikeTensor(
+        return spike_tensor(
+            window,
+            constant_size=self._constant_size,
             header=Header(end_ns, self.frame_id),
             sequence=self.sequence - 1,
             epoch=self.epoch,
             windows_withheld=withheld,
             window_start=start_ns,
             closed_at=closed_at_ns,
-            sensor_start_ns=window.start_ns,
-            sensor_end_ns=window.end_ns,
-            bins=window.bins,
-            channels=window.channels,
-            height=window.height,
-            width=window.width,
-            encoding=encoding,
-            active=window.active,
-            events_in=window.events_in,
-            events_binned=window.events_binned,
-            events_filtered=window.events_filtered,
-            events_dropped=window.events_dropped,
-            complete=window.complete,
             clock_state=clock_state,
-            data=data,
         )
 
     @staticmethod

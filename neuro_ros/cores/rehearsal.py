@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from neuro_ros.canary import Baseline
 from neuro_ros.cores.bus import Bus, Published
+from neuro_ros.cores.camera_messages import spike_tensor
 from neuro_ros.cores.canary import CanaryCore
 from neuro_ros.cores.core import Clocks
 from neuro_ros.cores.messages import Gesture, Header, SpikeTensor
@@ -28,7 +29,6 @@ from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
 from neuro_ros.cores.snn_inference import SnnInferenceCore
 from neuro_ros.errors import NeuroRosError
 from neuro_ros.events import EVENT_DTYPE, EventBatch, Geometry, Windower
-from neuro_ros.events.tensor import encode_tensor
 from neuro_ros.events.window_base import SpikeWindow
 from neuro_ros.gestures import LABELS, GestureStream
 from neuro_ros.snn import Model
@@ -310,27 +310,13 @@ def _still(
 
 
 def _tensor(window: SpikeWindow, sequence: int) -> SpikeTensor:
-    encoding, data = encode_tensor(window.bitmap, window.cells, window.active)
     end_ns = _BEGIN_NS + window.end_ns
-    return SpikeTensor(
+    return spike_tensor(
+        window,
         header=Header(end_ns, _STREAM),
         sequence=sequence,
         epoch=1,
         window_start=_BEGIN_NS + window.start_ns,
         closed_at=end_ns,
-        sensor_start_ns=window.start_ns,
-        sensor_end_ns=window.end_ns,
-        bins=window.bins,
-        channels=window.channels,
-        height=window.height,
-        width=window.width,
-        encoding=encoding,
-        active=window.active,
-        events_in=window.events_in,
-        events_binned=window.events_binned,
-        events_filtered=window.events_filtered,
-        events_dropped=window.events_dropped,
-        complete=window.complete,
         clock_state=SpikeTensor.CLOCK_LOCKED,
-        data=data,
     )
