@@ -132,7 +132,11 @@ def test_killed_network_comes_back_and_the_loss_is_counted(up, listener, eventua
     # Counted from the last save on, which is a second old at most; what was answered since then is counted too.
     # Windows that were under way when the run was stopped are nobody's loss.
     assert unanswered - 5 <= counted <= unanswered + 25
-    assert summary.problems() == []
+    # What the killed process said last can be lost on its way to the recorder. The table tells of such windows, and of
+    # nothing else.
+    problems = summary.problems()
+    assert unanswered > counted or problems == []
+    assert all("windows without a gesture" in problem for problem in problems)
 
 
 def test_a_missing_recording_is_one_line_and_starts_nothing(up, tmp_path):
