@@ -18,20 +18,30 @@ __all__ = [
     "add_recording_arguments",
     "emit",
     "non_negative_float",
+    "non_negative_int",
     "positive_float",
     "positive_int",
 ]
 
 
-def positive_int(text: str) -> int:
-    """Convert an argument to an integer of at least 1, for ``type=``."""
+def _whole(text: str, least: int) -> int:
     try:
         value = int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is below 1")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{value} is below {least}")
     return value
+
+
+def positive_int(text: str) -> int:
+    """Convert an argument to an integer of at least 1, for ``type=``."""
+    return _whole(text, 1)
+
+
+def non_negative_int(text: str) -> int:
+    """Convert an argument to an integer of at least 0, for ``type=``."""
+    return _whole(text, 0)
 
 
 def positive_float(text: str) -> float:

@@ -11,6 +11,7 @@ from neuro_ros.cli.arguments import (
     add_model_key_arguments,
     add_recording_arguments,
     emit,
+    non_negative_int,
     positive_float,
     positive_int,
 )
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--windows", type=positive_int, metavar="N", help="run so many windows at most (default: all)")
     group = parser.add_argument_group("without --recording, gestures are simulated")
     group.add_argument("--seconds", type=positive_float, default=0.5, help="length of each gesture (default 0.5)")
-    group.add_argument("--seed", type=_seed, default=0, help="of sensor and performances (default 0)")
+    group.add_argument("--seed", type=non_negative_int, default=0, help="of sensor and performances (default 0)")
     parser.add_argument(
         "--step-us", type=positive_float, metavar="US", help="time that a step may take (default: real time, a bin)"
     )
@@ -40,22 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"split layers with a core busier than this share of a step (default {REMAP_UTILISATION})",
     )
     parser.add_argument(
-        "--placement-seed", type=_seed, metavar="SEED", help="place cores at random (default: along the rows)"
+        "--placement-seed",
+        type=non_negative_int,
+        metavar="SEED",
+        help="place cores at random (default: along the rows)",
     )
     parser.add_argument("--limits", action="store_true", help="also print every limit of the chip with its source")
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page with the tables and plots")
     add_model_key_arguments(parser)
     add_json_argument(parser)
-
-
-def _seed(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is below 0")
-    return value
 
 
 def _share(text: str) -> float:
