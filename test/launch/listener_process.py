@@ -21,8 +21,9 @@ class Listener(Node):
 
     def __init__(self) -> None:
         super().__init__("listener")
-        self.create_subscription(SpikeTensor, "spikes", self._window, qos.recorder_qos("spikes"))
+        # The camera waits for those who listen to spikes, so that one comes last.
         self.create_subscription(Gesture, "gesture", self._gesture, qos.recorder_qos("gesture"))
+        self.create_subscription(SpikeTensor, "spikes", self._window, qos.recorder_qos("spikes"))
         say("listening")
 
     def _window(self, message: SpikeTensor) -> None:
