@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""config/NODE.yaml holds every parameter of NODE at its default, and nothing else."""
+"""config/NODE.yaml holds every parameter of NODE at its default, and nothing else; docs/parameters.md tells them."""
 
 import dataclasses
 
@@ -7,11 +7,25 @@ import pytest
 import yaml
 
 from neuro_ros.cores import parameters
-from neuro_ros.cores.parameters import build, flatten, node_names, parameter_class
-from neuro_ros.resources import config_directory
+from neuro_ros.cores.parameters import build, config_yaml, flatten, markdown_page, node_names, parameter_class
+from neuro_ros.resources import config_directory, share_directory
 
 NODES = node_names()
 FILES = sorted(path.stem for path in config_directory().glob("*.yaml"))
+
+
+PAGE = share_directory() / "docs" / "parameters.md"
+REMEDY = "run: python -m neuro_ros.cores.parameters"
+
+
+@pytest.mark.parametrize("node", FILES)
+def test_the_file_is_what_the_dataclass_makes(node):
+    assert (config_directory() / f"{node}.yaml").read_text(encoding="utf-8") == config_yaml(node), REMEDY
+
+
+@pytest.mark.skipif(not PAGE.is_file(), reason="docs/ stands in the source tree only")
+def test_the_page_is_what_the_dataclasses_make():
+    assert PAGE.read_text(encoding="utf-8") == markdown_page(), REMEDY
 
 
 def flat(tree, prefix=""):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the README states is so: parameters, verbs, topics, files."""
+"""What the README states is so: verbs, topics, files."""
 
 import dataclasses
 import re
@@ -7,7 +7,6 @@ import re
 import pytest
 
 from neuro_ros.cli import _verbs
-from neuro_ros.cores.parameters import markdown_table, node_names, parameter_class
 from neuro_ros.events import ENCODINGS
 from neuro_ros.events.filters import FILTERS
 from neuro_ros.events.formats import FORMATS
@@ -20,12 +19,6 @@ pytestmark = pytest.mark.skipif(not README.is_file(), reason="the README stands 
 @pytest.fixture(scope="module")
 def text():
     return README.read_text(encoding="utf-8")
-
-
-def test_parameter_tables_are_those_of_the_dataclasses(text):
-    body = text.split("<!-- parameters: start -->\n")[1].split("<!-- parameters: end -->")[0]
-    expected = "\n".join(f"### {node}\n\n{markdown_table(parameter_class(node))}" for node in node_names()) + "\n"
-    assert body == expected, "run: python -m neuro_ros.cores.parameters, and put its output between the markers"
 
 
 def test_every_verb_it_names_exists(text):

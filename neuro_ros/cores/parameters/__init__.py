@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameter dataclasses, one module a node; light on imports so that launch files can read them."""
 
+from neuro_ros.cores.parameters._documents import config_yaml, markdown_page
 from neuro_ros.cores.parameters._fields import (
     ParameterError,
     ParameterInfo,
     build,
     flatten,
-    markdown_table,
     parameter,
     parameter_infos,
     replace,
@@ -17,8 +17,9 @@ __all__ = [
     "ParameterError",
     "ParameterInfo",
     "build",
+    "config_yaml",
     "flatten",
-    "markdown_table",
+    "markdown_page",
     "node_names",
     "parameter",
     "parameter_class",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameters of a node as one frozen dataclass: the single source of names, defaults, ranges and descriptions.
 
-The node declares its ROS parameters from the dataclass, the YAML in ``config/`` and the README's tables are checked
-against it, and the offline tools and launch files validate with it. A nested dataclass is a group: its fields carry
+The node declares its ROS parameters from the dataclass, the YAML in ``config/`` and the tables in ``docs/`` are made
+from it, and the offline tools and launch files validate with it. A nested dataclass is a group: its fields carry
 dotted names (``servo.step_threshold_s``).
 
 This module refuses to know about rclpy.
@@ -25,7 +25,6 @@ __all__ = [
     "ParameterInfo",
     "build",
     "flatten",
-    "markdown_table",
     "parameter",
     "parameter_infos",
     "replace",
@@ -52,7 +51,7 @@ class ParameterInfo:
     default : object
         Default value.
     description : str
-        Meaning, for the descriptor and the README table.
+        Meaning, for the descriptor and the tables.
     unit : str
         Unit, empty for none.
     minimum, maximum : float or None
@@ -200,22 +199,3 @@ def _construct(cls: type[T], values: Mapping[tuple[str, ...], Any]) -> T:
 def replace(parameters: T, changes: Mapping[str, Any]) -> T:
     """Return a validated copy of `parameters` with dotted names changed; raises as `build`."""
     return build(type(parameters), {**flatten(parameters), **changes})
-
-
-def _limits(info: ParameterInfo) -> str:
-    if info.choices:
-        return ", ".join(f"`{choice}`" for choice in info.choices)
-    if info.minimum is None and info.maximum is None:
-        return ""
-    low, high = ("" if limit is None else f"{limit:.12g}" for limit in (info.minimum, info.maximum))
-    return f"{low} .. {high}".strip()
-
-
-def markdown_table(cls: type) -> str:
-    """Return the README's table of a parameter dataclass, one row a parameter, ending in a newline."""
-    rows = ["| parameter | default | unit | allowed | at run time | meaning |", "| --- | --- | --- | --- | --- | --- |"]
-    for info in parameter_infos(cls).values():
-        default = f"`{str(info.default).lower() if info.type is bool else info.default!r}`".replace("'", '"')
-        run_time = "yes" if info.dynamic else "no"
-        rows.append(f"| `{info.name}` | {default} | {info.unit} | {_limits(info)} | {run_time} | {info.description} |")
-    return "\n".join(rows) + "\n"
