@@ -11,6 +11,7 @@ from pathlib import Path
 from neuro_ros.bringup.plots import gesture_plot, latency_plot, rate_plot
 from neuro_ros.bringup.summary import Summary
 from neuro_ros.bringup.table import rows
+from neuro_ros.documents import write_atomically
 from neuro_ros.errors import UsageError
 
 __all__ = ["html_page", "page_text", "write_html", "write_page"]
@@ -107,11 +108,7 @@ def write_html(text: str, path: str | os.PathLike[str]) -> None:
     UsageError
         The file cannot be written; an older one is whole.
     """
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(target)
+        write_atomically(Path(path), text.encode())
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UsageError(f"{target}: cannot be written: {error.strerror}") from error
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error

@@ -27,6 +27,7 @@ from neuro_ros.cores.bus import Bus, Published
 from neuro_ros.cores.core import Clocks, Core
 from neuro_ros.cores.fields import digest_bytes
 from neuro_ros.cores.messages import ClockSample, EventPacket, Gesture, PtpMessage, SpikeTensor, Temperature
+from neuro_ros.documents import write_atomically
 from neuro_ros.errors import NeuroRosError, UsageError
 
 __all__ = ["ReplayError", "ReplayResult", "compare", "read_expectation", "replay", "write_expectation"]
@@ -316,14 +317,10 @@ def write_expectation(path: str | os.PathLike[str], result: ReplayResult) -> Non
     }
     # One entry a line, so that a change shows in a diff as what it is.
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items()]
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-        partial.replace(target)
+        write_atomically(Path(path), ("{\n" + ",\n".join(lines) + "\n}\n").encode())
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise ReplayError(f"{target}: cannot be written: {error.strerror}") from error
+        raise ReplayError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def read_expectation(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from typing import Any
 
 from neuro_ros.canary.errors import BaselineError
 from neuro_ros.canary.relation import Relation
+from neuro_ros.documents import DocumentError, read_json, write_atomically
 
 __all__ = [
     "BASELINE_FORMAT",
@@ -175,16 +176,11 @@ class Baseline:
         BaselineError
             It cannot be written; what was there stays.
         """
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         text = json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n"
         try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
+            write_atomically(Path(path), text.encode())
         except OSError as error:
             raise BaselineError(f"the baseline {path} cannot be written: {error.strerror or error}") from None
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def load_baseline(path: str | os.PathLike[str]) -> Baseline:
@@ -195,26 +191,11 @@ def load_baseline(path: str | os.PathLike[str]) -> Baseline:
     BaselineError
         The file is missing, too long, foreign, of another version, or says something that cannot be.
     """
-    path = Path(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise BaselineError(f"the baseline {path} cannot be read: {error.strerror or error}") from None
-    if len(data) > _MAX_BYTES:
-        raise BaselineError(f"{path} is longer than {_MAX_BYTES} bytes; that is no baseline")
-    try:
-        values = json.loads(data)
-        if not isinstance(values, dict) or values.get("format") != BASELINE_FORMAT:
-            raise BaselineError("it is no baseline of neuro_ros")
-        if values.get("version") != BASELINE_VERSION:
-            raise BaselineError(
-                f"it has version {values.get('version')!r}, this release reads {BASELINE_VERSION}; measure it again"
-            )
-        return _from_dict(values)
-    except BaselineError as error:
-        raise BaselineError(f"{path}: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        return _from_dict(read_json(Path(path), _MAX_BYTES, BASELINE_FORMAT, BASELINE_VERSION, "measure it again"))
+    except (BaselineError, DocumentError) as error:
+        raise BaselineError(f"the baseline {path}: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BaselineError(f"{path} is not a usable baseline: {error!r}") from None
 
 

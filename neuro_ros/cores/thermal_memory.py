@@ -6,12 +6,11 @@ One small JSON file, written as a whole or not at all. It is only worth somethin
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from neuro_ros.documents import DocumentError, read_json, write_atomically
 from neuro_ros.thermal import ThermalError
 
 __all__ = ["Remembered", "ThermalMemory"]
@@ -72,10 +71,7 @@ class ThermalMemory:
         if self._path is None or not self._path.exists():
             return None
         try:
-            with self._path.open("rb") as file:
-                content = json.loads(file.read(_MOST_BYTES))
-            if content.pop("format") != _FORMAT or content.pop("version") != _VERSION:
-                raise ValueError(f"not version {_VERSION} of {_FORMAT}")
+            content = read_json(self._path, _MOST_BYTES, _FORMAT, _VERSION)
             pairs = [
                 [float("inf") if value is None else float(value) for value in pair] for pair in content["requested_s"]
             ]
@@ -87,9 +83,9 @@ class ThermalMemory:
                 float(content["celsius"]),
                 pairs,
             )
-        except OSError as error:
-            raise ThermalError(f"{self._path}: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        except DocumentError as error:
+            raise ThermalError(f"{self._path}: {error}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ThermalError(f"{self._path}: not what thermal_compensation keeps: {error!r}") from None
 
     def save(self, remembered: Remembered) -> None:
@@ -106,12 +102,8 @@ class ThermalMemory:
         content["requested_s"] = [
             [None if value == float("inf") else value for value in pair] for pair in remembered.requested_s
         ]
-        partial = self._path.with_name(f".{self._path.name}.{os.getpid()}.partial")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(content), encoding="utf-8")
-            partial.replace(self._path)
+            write_atomically(self._path, json.dumps(content).encode())
         except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink()
             raise ThermalError(f"{self._path}: cannot be written: {error.strerror}") from error

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import secrets
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +18,9 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-__all__ = ["ContainerError", "canonical_json", "pack", "parse", "read", "write", "write_atomically"]
+from neuro_ros.documents import write_atomically
+
+__all__ = ["ContainerError", "canonical_json", "pack", "parse", "read", "write"]
 
 MAX_HEADER_BYTES = 16 << 20  # a header is names, shapes and a manifest; a larger one is not ours
 MAX_FILE_BYTES = 2 << 30
@@ -56,27 +57,6 @@ def write(path: Path, file_format: str, head: dict[str, Any], tensors: dict[str,
         write_atomically(path, pack(file_format, head, tensors))
     except (OSError, ValueError) as error:
         raise ContainerError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` so that a reader, or a crash, sees the old or the new file, never a part."""
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
-    # os.open rather than tempfile: the file shall have the permissions of any other file under this umask
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)  # the rename itself survives a power cut only then
-    finally:
-        os.close(folder)
 
 
 def read(path: Path, file_format: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

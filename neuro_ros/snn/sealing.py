@@ -22,7 +22,9 @@ import os
 import secrets
 from pathlib import Path
 
-from . import container, keys
+from neuro_ros.documents import write_atomically
+
+from . import keys
 from .crypto_shim import require_cryptography
 from .errors import ModelError, ModelKeyError
 
@@ -62,7 +64,7 @@ def write_sealed(path: Path, data: bytes, key: bytes) -> None:
     header = MAGIC + VERSION.to_bytes(4, "little") + keys.key_id(key) + nonce
     sealed = header + crypto.AESGCM(key).encrypt(nonce, data, header)
     try:
-        container.write_atomically(path, sealed)
+        write_atomically(path, sealed)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
 

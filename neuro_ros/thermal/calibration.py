@@ -15,7 +15,6 @@ This module refuses to know how the figures were measured: see `neuro_ros.therma
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -26,6 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from neuro_ros.documents import DocumentError, read_json, write_atomically
 from neuro_ros.thermal.sensors import ThermalError
 
 __all__ = ["ANY_LAYER", "KINDS", "CalibrationTable", "Curve", "load_table", "save_table"]
@@ -171,15 +171,10 @@ def save_table(table: CalibrationTable, path: str | os.PathLike[str]) -> None:
     ThermalError
         The file cannot be written; an older one is whole.
     """
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(json.dumps(table.as_dict(), indent=1) + "\n", encoding="utf-8")
-        partial.replace(target)
+        write_atomically(Path(path), (json.dumps(table.as_dict(), indent=1) + "\n").encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise ThermalError(f"{target}: cannot be written: {error.strerror}") from error
+        raise ThermalError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def load_table(path: str | os.PathLike[str]) -> CalibrationTable:
@@ -190,28 +185,12 @@ def load_table(path: str | os.PathLike[str]) -> CalibrationTable:
     ThermalError
         The file is missing, foreign, of another version, or what it holds is no calibration.
     """
-    target = Path(path)
     try:
-        with target.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise ThermalError(f"{target}: {error.strerror}") from error
-    if len(data) > _MOST_BYTES:
-        raise ThermalError(f"{target}: more than {_MOST_BYTES} bytes; no calibration table is so large")
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ThermalError(f"{target}: not a calibration table: {error}") from None
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ThermalError(f"{target}: not a calibration table, which has the format {_FORMAT!r}")
-    if content.get("version") != _VERSION:
-        raise ThermalError(f"{target}: version {content.get('version')!r}, this release reads version {_VERSION}")
-    try:
-        return _from_dict(content)
-    except ThermalError as error:
-        raise ThermalError(f"{target}: {error}") from None
+        return _from_dict(read_json(Path(path), _MOST_BYTES, _FORMAT, _VERSION))
+    except (ThermalError, DocumentError) as error:
+        raise ThermalError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ThermalError(f"{target}: not a calibration table: {error!r}") from None
+        raise ThermalError(f"{path}: not a calibration table: {error!r}") from None
 
 
 def _from_dict(content: Mapping[str, Any]) -> CalibrationTable:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from neuro_ros import hdf5 as h5
-from neuro_ros.snn.container import write_atomically
+from neuro_ros.documents import write_atomically
 
 from .base import ExchangeError
 from .linear import Floats

@@ -98,7 +98,7 @@ def broken(values, change):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda v: v.update(format="x"), "no baseline"),
+        (lambda v: v.update(format="x"), "is not a neuro_ros.baseline"),
         (lambda v: v.update(version=2), "version 2"),
         (lambda v: v.pop("layers"), "layers"),
         (lambda v: v.update(layers=[]), "layers"),
@@ -143,7 +143,7 @@ def test_a_huge_or_deep_file_is_refused(tmp_path):
     with pytest.raises(BaselineError, match="longer"):
         load_baseline(path)
     path.write_bytes(b"[" * 100_000)
-    with pytest.raises(BaselineError, match="not a usable"):
+    with pytest.raises(BaselineError, match=r"is not a neuro_ros\.baseline"):
         load_baseline(path)
     with pytest.raises(BaselineError, match="cannot be read"):
         load_baseline(tmp_path)

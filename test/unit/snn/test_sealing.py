@@ -16,10 +16,10 @@ from neuro_ros.snn import (
     ModelError,
     ModelKeyError,
     Network,
-    container,
     keys,
     load_model,
     save_model,
+    sealing,
 )
 from neuro_ros.snn.crypto_shim import INSTALL_HINT
 from neuro_ros.snn.sealing import HEADER_BYTES, TAG_BYTES
@@ -122,8 +122,8 @@ def test_every_changed_byte_of_a_sealed_file_is_refused(crypto, model, path, cou
 
 def test_nothing_plain_touches_the_disk(crypto, model, path, monkeypatch):
     written = []
-    real = container.write_atomically
-    monkeypatch.setattr(container, "write_atomically", lambda target, data: written.append(data) or real(target, data))
+    real = sealing.write_atomically
+    monkeypatch.setattr(sealing, "write_atomically", lambda target, data: written.append(data) or real(target, data))
     save_model(model, path, key=KEY)
     assert written == [path.read_bytes()]
     assert written[0].startswith(b"neuro_ros.sealed")

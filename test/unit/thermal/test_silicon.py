@@ -143,7 +143,7 @@ def test_what_is_no_curve_is_refused_in_one_line_also_from_a_file(tmp_path, cels
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"format": "something"}, "not a calibration table"),
+        ({"format": "something"}, "is not a neuro_ros.thermal"),
         ({"version": 2}, "version 2, this release reads version 1"),
         ({"populations": {}}, "no curve"),
         ({"populations": {"*": {}}}, "no curve"),
@@ -167,7 +167,7 @@ def test_other_damage_is_one_line_too(tmp_path, changes, named):
 def test_foreign_files_are_refused(tmp_path, data):
     path = tmp_path / "bad"
     path.write_bytes(data)
-    with pytest.raises(ThermalError, match="calibration table"):
+    with pytest.raises(ThermalError, match=r"neuro_ros\.thermal"):
         load_table(path)
 
 
