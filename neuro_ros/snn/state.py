@@ -17,7 +17,7 @@ import hashlib
 import math
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -320,10 +320,10 @@ def layer_digests(network: Network) -> tuple[str, ...]:
         for k, (projection, source) in enumerate(zip(layer.projections, network.sources[index], strict=True)):
             name = network.layers[source].name if source >= 0 else ""
             connection = projection.connection
-            projections.append([name, connection.kind, connection.parameters()])
+            projections.append([name, connection.kind, _told(connection)])
             arrays |= {f"projection{k}.{name}": array for name, array in connection.tensors().items()}
             arrays[f"projection{k}.delays"] = projection.delays
-        neuron = [layer.neuron.kind, layer.neuron.parameters()]
+        neuron = [layer.neuron.kind, _told(layer.neuron)]
         digest = hashlib.sha256(
             container.canonical_json([layer.name, list(network.shapes[index]), neuron, projections])
         )
@@ -333,6 +333,15 @@ def layer_digests(network: Network) -> tuple[str, ...]:
             digest.update(array.tobytes())
         digests.append(digest.hexdigest())
     return tuple(digests)
+
+
+def _told(part: Any) -> dict[str, Any]:
+    """Return the scalars of a connection or neuron that are not at their default.
+
+    A release that knows more of them then gives the same digest to what this one can say.
+    """
+    defaults = {entry.name: entry.default for entry in fields(part)}
+    return {name: value for name, value in part.parameters().items() if value != defaults.get(name)}
 
 
 @dataclass(frozen=True)

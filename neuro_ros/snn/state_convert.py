@@ -25,8 +25,9 @@ _CONSEQUENCES = {
     "decision": "the next window decides anew on the evidence",
     "compensation_id": "the registers in force stay, nobody knows which compensation set them",
     "clock": "the clock is estimated anew",
-    "layer_digests": "migration to another model needs the model that the state belongs to",
 }
+#: What says nothing about the state that the model does not say: to go without it loses nothing.
+_OF_THE_MODEL = ("layer_digests",)
 
 
 def convert(document: StateDocument, version: int) -> tuple[StateDocument, list[str]]:
@@ -67,11 +68,9 @@ def without(document: StateDocument, names: Iterable[str]) -> tuple[StateDocumen
             raise StateError(
                 f"the state declares no field '{name}'; it declares {', '.join(document.declared) or 'none'}"
             )
-    declared = (
-        {name: entry for name, entry in document.manifest[DECLARATIONS].items() if name not in names} if names else {}
-    )
     if not names:
         return document, []
+    declared = {name: entry for name, entry in document.manifest[DECLARATIONS].items() if name not in names}
     manifest = {name: entry for name, entry in document.manifest.items() if name not in (*names, DECLARATIONS)}
     if declared:
         manifest[DECLARATIONS] = declared
@@ -142,7 +141,7 @@ def _to_1(document: StateDocument) -> tuple[StateDocument, list[str]]:
         name: document.manifest[name] for name, field in KNOWN.items() if _is_in_1(field) and name in document.manifest
     }
     manifest["widths"] = WIDTHS[1]
-    fields = sorted({*document.declared, *document.unknown})
+    fields = sorted({*document.declared, *document.unknown} - {*_OF_THE_MODEL})
     return StateDocument(1, manifest, tensors), lines + [_lost(document, name) for name in fields]
 
 

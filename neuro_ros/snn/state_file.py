@@ -165,8 +165,10 @@ def state_of(document: StateDocument) -> tuple[NetworkState, list[str]]:
 
 def _check_topology(manifest: Any) -> None:
     """Refuse a topology that is not the one of its digest, and widths that are not ours."""
-    digest = hashlib.sha256(container.canonical_json(manifest["topology"])).hexdigest()
-    if manifest.get("topology_digest") != digest:
+    topology = manifest.get("topology")
+    if not isinstance(topology, dict):
+        raise StateError(f"topology is {topology!r}; an object is needed")
+    if manifest.get("topology_digest") != hashlib.sha256(container.canonical_json(topology)).hexdigest():
         raise StateError("the topology is not the one of topology_digest")
     widths = manifest.get("widths", {})
     for name, bits in WIDTHS[NEWEST].items():
