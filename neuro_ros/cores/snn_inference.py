@@ -22,13 +22,21 @@ from neuro_ros.cores.chip_estimate import ChipEstimate
 from neuro_ros.cores.continuity import Position, Verdict, judge
 from neuro_ros.cores.core import Clocks, Core, Health, HealthLevel, Output
 from neuro_ros.cores.files import model_path
-from neuro_ros.cores.messages import Gesture, Header, SnnTelemetry, SpikeTensor, Temperature, ThermalCompensation
+from neuro_ros.cores.messages import (
+    ClockModel,
+    Gesture,
+    Header,
+    SnnTelemetry,
+    SpikeTensor,
+    Temperature,
+    ThermalCompensation,
+)
 from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
 from neuro_ros.cores.snn_statistics import Period, WindowCounters, percentile
+from neuro_ros.cores.state_record import StateRecord
 from neuro_ros.cores.stream_network import Stream, StreamNetwork
 from neuro_ros.events.tensor import TensorError, active_indices, bitmap_bytes, count_active, decode_tensor
 from neuro_ros.snn import CountsCosts, Engine, EngineError, NetworkState, WindowResult, load_model
-from neuro_ros.snn.decision import decide
 from neuro_ros.thermal import Die, DriftingEngine, create_silicon
 
 __all__ = ["SnnInferenceCore"]
@@ -68,7 +76,11 @@ class SnnInferenceCore(Core):
         When a power budget is set for a chip whose energies are not published.
     """
 
-    inputs: ClassVar[Mapping[str, type]] = {"spikes": SpikeTensor, "thermal/compensation": ThermalCompensation}
+    inputs: ClassVar[Mapping[str, type]] = {
+        "spikes": SpikeTensor,
+        "thermal/compensation": ThermalCompensation,
+        "clock/model": ClockModel,  # saved with the state
+    }
     outputs: ClassVar[Mapping[str, type]] = {"gesture": Gesture, "snn/telemetry": SnnTelemetry}
 
     def __init__(self, parameters: SnnInferenceParameters, clocks: Clocks | None = None) -> None:
@@ -94,8 +106,7 @@ class SnnInferenceCore(Core):
         self._layer_names = [layer.name for layer in self.model.network.layers]
         self._refusals: set[str] = set()
         self._last_refusal = ""
-        self._saved_at_ns: int | None = None
-        self._save_error = ""
+        self._record = StateRecord(parameters.max_streams)
         self._warm_up()
         self._start_counting()
 
@@ -103,7 +114,8 @@ class SnnInferenceCore(Core):
         return engine if self._die is None else DriftingEngine(engine, self._die)
 
     def _warm_up(self) -> None:
-        """Compile now what the first window would otherwise wait for."""
+        """Compile now what the first window would otherwise wait for, and hash what the first snapshot would."""
+        NetworkState.at_rest(self.model)
         # Compiled code differs for memory that may be written (messages of the middleware) and that may not (bags).
         for encoding, size in ((SpikeTensor.ENCODING_COO, 0), (SpikeTensor.ENCODING_BITMAP, -(-self._cells // 8))):
             for data in (bytes(size), np.zeros(size, np.uint8)):
@@ -141,12 +153,15 @@ class SnnInferenceCore(Core):
             return self._window(message, now_ns)
         if topic == "thermal/compensation" and isinstance(message, ThermalCompensation):
             self._network.registers.take(message, self._network.engine)
+        if topic == "clock/model" and isinstance(message, ClockModel):
+            self._record.hear(message)
         if self._die is not None and isinstance(message, Temperature) and abs(message.temperature) < _HOTTEST_CELSIUS:
             self._die.celsius = message.temperature
         return ()
 
     def tick(self, timer: str, now_ns: int) -> Sequence[Output]:
-        """Publish telemetry."""
+        """Publish telemetry; forget streams that were silent too long."""
+        self._network.expire(_TELEMETRY_PERIOD_NS, self._parameters.stream_idle_s)
         return (Output("snn/telemetry", self._telemetry(now_ns)),)
 
     def reconfigure(self, parameters: object) -> None:
@@ -284,8 +299,8 @@ class SnnInferenceCore(Core):
         stream.evidence.add(result.spike_counts, elapsed_s, parameters.evidence_half_life_s)
         stream.position = Position(message.epoch, message.sequence, message.sensor_end_ns)
         self.counters.processed += 1
-        class_index, confidence = decide(
-            stream.evidence.values, parameters.confidence_threshold, self.model.confidence_exponent
+        class_index, confidence = stream.evidence.decide(
+            parameters.confidence_threshold, self.model.confidence_exponent, parameters.confidence_release
         )
         return [
             Output(
@@ -329,19 +344,27 @@ class SnnInferenceCore(Core):
 
     def snapshot(self, stream_id: str = "") -> NetworkState | None:
         """Return a copy of a stream's state between two windows; see `StreamNetwork.snapshot`."""
-        return self._network.snapshot(stream_id)
+        state = self._network.snapshot(stream_id)
+        return state if state is None else self._record.dated(state)
+
+    def snapshots(self) -> list[NetworkState]:
+        """Return a copy of the state of every stream, and take note of how long that took."""
+        started_ns = self._clocks.stopwatch_ns()
+        states = [self.snapshot(stream_id) for stream_id in self.stream_ids]
+        self._record.snapshot_took((self._clocks.stopwatch_ns() - started_ns) / _NS_PER_S)
+        return [state for state in states if state is not None]
 
     def restore(self, state: NetworkState, stream_id: str = "", adopt: bool = False) -> str:
         """Take up a saved state between two windows; see `StreamNetwork.restore`."""
         return self._network.restore(state, stream_id, adopt)
 
-    def note_saved(self, now_ns: int) -> None:
-        """Take note that a snapshot is on disk, safely."""
-        self._saved_at_ns, self._save_error = now_ns, ""
+    def note_saved(self, now_ns: int, duration_s: float = math.nan) -> None:
+        """Take note that a snapshot is on disk, safely, and how long the disk took."""
+        self._record.saved(now_ns, duration_s)
 
     def note_save_failed(self, reason: str) -> None:
         """Take note that a snapshot could not be written."""
-        self._save_error = reason
+        self._record.failed(reason)
 
     # ---------------------------------------------------------------- telemetry and health
 
@@ -382,15 +405,12 @@ class SnnInferenceCore(Core):
             windows_skipped=counters.skipped,
             windows_lost=counters.lost,
             state_resets=self._network.resets,
-            state_save_age_s=self._save_age_s(now_ns),
+            state_save_age_s=self._record.age_s(now_ns),
             **(self._chip.fields() if self._chip is not None else {}),
         )
         self._period = Period(self.model.cells, self._neurons)
         self._network.clear_neuron_spikes()
         return message
-
-    def _save_age_s(self, now_ns: int) -> float:
-        return math.nan if self._saved_at_ns is None else (now_ns - self._saved_at_ns) / _NS_PER_S
 
     def diagnose(self, now_ns: int) -> Sequence[Health]:
         """Judge windows, back end, saved state, register compensation, and the load of the chip where one is named."""
@@ -439,12 +459,11 @@ class SnnInferenceCore(Core):
         return Health("network", HealthLevel.OK, f"{self.model.model_id} on {self._parameters.backend}", values)
 
     def _state_health(self, now_ns: int) -> Health:
+        network = self._network
         values = {
-            "streams": len(self._network.streams),
-            "resets": self._network.resets,
-            "restored": self._network.restored,
-            "save_age_s": self._save_age_s(now_ns),
+            "streams": len(network.streams),
+            "streams_expired": network.expired,
+            "resets": network.resets,
+            "restored": network.restored,
         }
-        if self._save_error:
-            return Health("state", HealthLevel.ERROR, f"the last save failed: {self._save_error}", values)
-        return Health("state", HealthLevel.OK, "never saved" if self._saved_at_ns is None else "saved", values)
+        return self._record.health(now_ns, values)

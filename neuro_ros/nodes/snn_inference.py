@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -56,7 +57,8 @@ class SnnInferenceNode(LifecycleShell):
 
     def configured(self) -> None:
         """Take up saved states and offer the services."""
-        self._states = StateDirectory(self.parameters.state_directory)
+        parameters = self.parameters
+        self._states = StateDirectory(parameters.state_directory, parameters.state_keep, parameters.max_streams)
         if self._states:
             self._writer = Worker(f"{self.get_name()}.writer", _WAITING_SAVES)
             if self.parameters.restore_state:
@@ -129,8 +131,7 @@ class SnnInferenceNode(LifecycleShell):
         directory = self._directory()
 
         def save() -> list[Future[str]]:
-            snapshots = [core.snapshot(stream_id) for stream_id in core.stream_ids]
-            return [self._write(state, directory.path(state.stream_id)) for state in snapshots if state is not None]
+            return [self._write(state, directory.path(state.stream_id)) for state in core.snapshots()]
 
         return self.call(save)
 
@@ -139,13 +140,15 @@ class SnnInferenceNode(LifecycleShell):
         directory, core = self._directory(), self.core
 
         def write() -> str:
+            started_s = time.monotonic()
             try:
                 digest = directory.save(state, path)
             except NeuroRosError as error:
                 self.get_logger().error(f"state not saved: {error}", throttle_duration_sec=5.0)
                 self._tell(core, functools.partial(core.note_save_failed, str(error)))
                 raise
-            self._tell(core, functools.partial(core.note_saved, self.now_ns()))
+            duration_s = time.monotonic() - started_s
+            self._tell(core, functools.partial(core.note_saved, self.now_ns(), duration_s))
             return digest
 
         if self._writer is None:
@@ -181,11 +184,16 @@ class SnnInferenceNode(LifecycleShell):
         """Answer `LoadState`."""
         try:
             path = self._directory().confine(request.path)
-            state, digest = self._directory().load(path, self.core.model)
+            lines: list[str] = []
+            if request.migrate:
+                state, digest, lines = self._directory().load_migrated(path, self.core.model)
+            else:
+                state, digest = self._directory().load(path, self.core.model)
             restore = functools.partial(self.core.restore, state, request.stream_id, True)
             stream_id = self.call(restore).result(_SERVICE_TIMEOUT_S)
             response.success, response.path, response.digest = True, str(path), digest
-            self.get_logger().info(f"loaded {path} into stream {stream_id!r}")
+            response.message = "; ".join(lines)
+            self.get_logger().info(f"loaded {path} into stream {stream_id!r}{': ' if lines else ''}{response.message}")
         except NeuroRosError as error:
             response.success, response.message = False, str(error)
         except FutureTimeoutError:
