@@ -282,6 +282,13 @@ class Rollout:
             reason += f"; {switch.command.name}, which was under way, did not come about"
         return self._enter(phase, "failed", reason, now_ns)
 
+    def begin_anew(self, live_id: str, reason: str, now_ns: int) -> Transition:
+        """Start over with another live model, for want of those of before; the history stays."""
+        self.live_id, self.candidate_id, self.previous_id = live_id, "", ""
+        self.share = self.canary_s = 0.0
+        self._switch = None
+        return self._enter(Phase.BASELINE, "interrupted", reason, now_ns)
+
     def _taken(self) -> Switch:
         if self._switch is None:
             raise RolloutError("no switch is under way")
