@@ -95,22 +95,27 @@ class Arms:
 
     def window(self, message: SpikeTensor, cells: NDArray[Any], now_ns: int) -> list[Output]:
         """Run a window that fits through the arm that is published; the other one waits for `afterwards`."""
+        if self.other is None or self.suspended:
+            gesture = self._take(self.live, message, cells, now_ns)
+        else:
+            gesture = self._first_of_two(message, cells, now_ns)
+        outputs = [] if gesture is None else [Output("gesture", gesture)]
+        return outputs + self.news(now_ns)
+
+    def _first_of_two(self, message: SpikeTensor, cells: NDArray[Any], now_ns: int) -> Gesture | None:
+        """Run a window through the arm that is published, and have the other one wait for it."""
         self._end_canary(now_ns)
         started_ns = self._clocks.stopwatch_ns()
         first, second = self.live, self.other
-        if second is None or self.suspended:
-            second = None
-        elif self.rollout.publishes_candidate(message.sequence):
+        if second is not None and self.rollout.publishes_candidate(message.sequence):
             first, second = second, first
         gesture = self._take(first, message, cells, now_ns)
-        if second is not None and self.other is None:  # the first one has failed: the one that is left answers
-            gesture = self._take(self.live, message, cells, now_ns)
-            second = None
+        if self.other is None:  # the first one has failed: the one that is left answers
+            return self._take(self.live, message, cells, now_ns)
         if second is not None:
             self._waiting = (second, message, cells, now_ns)
         self._took_ns = self._clocks.stopwatch_ns() - started_ns
-        outputs = [] if gesture is None else [Output("gesture", gesture)]
-        return outputs + self.news(now_ns)
+        return gesture
 
     def afterwards(self) -> list[Output]:
         """Run the window that waits through the arm that is not published."""
