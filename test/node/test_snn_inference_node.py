@@ -19,7 +19,7 @@ from neuro_ros.msg import Gesture, SnnTelemetry, SpikeTensor, ThermalCompensatio
 from neuro_ros.nodes import conversion, qos
 from neuro_ros.nodes.snn_inference import SnnInferenceNode
 from neuro_ros.snn import Dense, Layer, Lif, Model, Network, load_state, save_model
-from neuro_ros.srv import LoadState, SaveState, SwitchModel
+from neuro_ros.srv import LoadState, SaveState
 
 SUCCESS, FAILURE, ERROR = (
     TransitionCallbackReturn.SUCCESS,
@@ -450,11 +450,3 @@ def test_without_a_state_directory_services_refuse(bed, inference):
         answer = bed.call(kind, f"snn_inference/{service}", kind.Request(path="x"))
         assert not answer.success
         assert answer.message
-
-
-def test_switching_models_is_refused_not_pretended(bed, inference):
-    up(inference())
-    for command in (SwitchModel.Request.SHADOW, SwitchModel.Request.PROMOTE, 99):
-        answer = bed.call(SwitchModel, "snn_inference/switch_model", SwitchModel.Request(command=command))
-        assert not answer.accepted
-        assert "not in this release" in answer.message
