@@ -7,6 +7,7 @@ middleware takes longer than to ask.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -69,9 +70,7 @@ class SwitchClient:
         command = [sys.executable, "-m", "neuro_ros.nodes.switch_client", node, repr(timeout_s)]
         if namespace.strip("/"):
             command += ["--ros-args", "-r", f"__ns:=/{namespace.strip('/')}"]
-        self._child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
-        )
+        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables)
 
     def __enter__(self) -> SwitchClient:
         return self
@@ -127,10 +126,8 @@ class SwitchClient:
     def close(self) -> None:
         """End the child; safe twice."""
         if self._child.stdin is not None and not self._child.stdin.closed:
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 self._child.stdin.close()
-            except BrokenPipeError:
-                pass
         try:
             self._child.wait(5.0)
         except subprocess.TimeoutExpired:

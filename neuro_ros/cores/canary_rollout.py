@@ -19,7 +19,6 @@ from neuro_ros.canary import (
     Evidence,
     Phase,
     Proposal,
-    RolloutRules,
     Standing,
     propose,
 )

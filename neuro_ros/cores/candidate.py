@@ -7,6 +7,7 @@ its own. This module refuses to know about back ends and roll-outs.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,10 +36,8 @@ class ModelFolders:
 
     def __init__(self, model: str, more: Sequence[str] = ()) -> None:
         folders = [model_path(model).parent, *(Path(name).expanduser() for name in more if name)]
-        try:
+        with contextlib.suppress(ResourceError):  # not installed with its models; the user's own folders are enough
             folders.append(models_directory())
-        except ResourceError:  # not installed with its models; the user's own folders are enough
-            pass
         self._folders = list(dict.fromkeys(folder.resolve() for folder in folders))
 
     def find(self, name: str) -> Path:

@@ -108,7 +108,7 @@ class Core:
         return ()
 
     def afterwards(self) -> Sequence[Output]:
-        """Do what can wait until the outputs of the last call are out; called by the driver after each of the others."""
+        """Do what can wait until the outputs of the last call are out; the driver calls it after each."""
         return ()
 
     def tick(self, timer: str, now_ns: int) -> Sequence[Output]:

@@ -316,7 +316,7 @@ class SnnInferenceCore(Core):
         return math.nan if self._saved_at_ns is None else (now_ns - self._saved_at_ns) / _NS_PER_S
 
     def diagnose(self, now_ns: int) -> Sequence[Health]:
-        """Judge windows, back end, saved state, register compensation, roll-out, and the load of the chip where one is named."""
+        """Judge windows, back end, saved state, register compensation, roll-out, and the load of a chip that is named."""
         live = self.arms.live
         judged = (
             self._window_health(),

@@ -7,8 +7,9 @@ replay drives it: build it with ``replace(parameters, {"sensor": "topic"})`` and
 ways then take the same path through plausibility, choice, age and silicon.
 
 A ``thermal/compensation`` goes out with every reading of the source that counts, and when the state changes without
-one. While a roll-out has two models running, on silicon that drifts, each of them gets one of its own; ``rollout`` tells
-which they are and what their time constants are, and the live one's goes last, so that it is the one that latches. The arithmetic is `neuro_ros.thermal`'s; registers are `neuro_ros.cores.chip_compensation`'s.
+one. While a roll-out has two models running, on silicon that drifts, each of them gets one of its own: ``rollout``
+tells which they are and what their time constants are. The live one's goes last, so that it is the one that latches.
+The arithmetic is `neuro_ros.thermal`'s; registers are `neuro_ros.cores.chip_compensation`'s.
 """
 
 from __future__ import annotations
@@ -229,7 +230,9 @@ class ThermalCompensationCore(Core):
         state = self._state(now_ns)
         relaxed = False
         if state is ThermalState.FAILSAFE and self._parameters.watch.failsafe_policy == "nominal":
-            relaxed = any([chip.relax(self._watch.celsius, now_ns) for chip in self._chips])  # all of them, not the first
+            relaxed = (
+                sum(chip.relax(self._watch.celsius, now_ns) for chip in self._chips) > 0
+            )  # all of them, not the first
         if relaxed or self._state(now_ns) != self._published_state:
             outputs += self._compensations(now_ns)
         return outputs

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calls ``switch_model`` for programs without rclpy: a request a line on stdin, an answer a line on stdout, both JSON.
 
-``python -m neuro_ros.nodes.switch_client NODE TIMEOUT_S --ros-args ...``; it ends with its input. A request holds fields
-of ``SwitchModel.Request``; an answer those of the response, or ``error``, a line that says why there is none.
+``python -m neuro_ros.nodes.switch_client NODE TIMEOUT_S --ros-args ...``; it ends with its input. A request holds
+fields of ``SwitchModel.Request``; an answer those of the response, or ``error``, a line that says why there is none.
 """
 
 from __future__ import annotations

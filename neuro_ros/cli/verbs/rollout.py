@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``neuro_ros rollout COMMAND``: move a candidate model through its roll-out on a running graph, or ask where it stands."""
+"""``neuro_ros rollout COMMAND``: move a candidate model through its roll-out on a running graph."""
 
 from __future__ import annotations
 

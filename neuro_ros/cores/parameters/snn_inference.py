@@ -28,8 +28,8 @@ class SnnInferenceParameters:
     )
     model_folders: tuple[str, ...] = parameter(
         [""],
-        "further folders that a candidate of switch_model may lie in, besides those of model and of the shipped models; "
-        "empty names count for nothing",
+        "further folders that a candidate of switch_model may lie in, besides those of model and of the shipped "
+        "models; empty names count for nothing",
     )
     backend: str = parameter(
         "fixed",

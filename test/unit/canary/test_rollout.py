@@ -217,7 +217,7 @@ def test_a_canary_for_a_time_falls_back_to_shadow():
 
 def test_the_time_of_a_canary_is_that_of_the_command():
     rollout = started(Command.SHADOW)
-    with pytest.raises(RolloutError, match="a time of -1.0 s is outside"):
+    with pytest.raises(RolloutError, match=r"a time of -1\.0 s is outside"):
         rollout.request(Command.CANARY, canary_s=-1.0)
     do(rollout, Command.CANARY, canary_s=5.0, at=0)
     again = Rollout.from_dict(rollout.as_dict(), S)

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -222,9 +223,8 @@ def test_files_that_are_no_candidates(two, tmp_path):
     save_model(counting_model("outside", vth=60), outside)
     (tmp_path / "pickle.safetensors").write_bytes(b"\x80\x04\x95garbage.")
     for name, content in (("pickle", b"\x80\x04\x95garbage."), ("empty", b"")):
-        with open(f"{folder}/{name}.safetensors", "wb") as file:
-            file.write(content)
-    os.symlink(outside, f"{folder}/link.safetensors")
+        Path(folder, f"{name}.safetensors").write_bytes(content)
+    Path(folder, "link.safetensors").symlink_to(outside)
     os.mkfifo(f"{folder}/fifo.safetensors")
     for path, named in (
         ("", "needs a candidate"),
