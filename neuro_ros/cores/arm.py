@@ -23,7 +23,6 @@ from neuro_ros.cores.snn_statistics import Period, WindowCounters, percentile
 from neuro_ros.cores.stream_network import Stream, StreamNetwork
 from neuro_ros.events.tensor import bitmap_bytes
 from neuro_ros.snn import Engine, EngineError, Model, WindowResult
-from neuro_ros.snn.decision import decide
 
 __all__ = ["Arm", "Books"]
 
@@ -226,8 +225,8 @@ class Arm:
         stream.evidence.add(result.spike_counts, elapsed_s, parameters.evidence_half_life_s)
         stream.position = Position(message.epoch, message.sequence, message.sensor_end_ns)
         self.counters.processed += 1
-        class_index, confidence = decide(
-            stream.evidence.values, parameters.confidence_threshold, self.model.confidence_exponent
+        class_index, confidence = stream.evidence.decide(
+            parameters.confidence_threshold, self.model.confidence_exponent, parameters.confidence_release
         )
         return Gesture(
             header=Header(message.header.stamp, message.header.frame_id),

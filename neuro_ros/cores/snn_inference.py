@@ -26,6 +26,7 @@ from neuro_ros.cores.candidate import ModelFolders, check_candidate
 from neuro_ros.cores.core import Clocks, Core, Health, HealthLevel, Output
 from neuro_ros.cores.files import model_path
 from neuro_ros.cores.messages import (
+    ClockModel,
     Gesture,
     RolloutStatus,
     SnnTelemetry,
@@ -35,6 +36,7 @@ from neuro_ros.cores.messages import (
 )
 from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
 from neuro_ros.cores.snn_statistics import WindowCounters
+from neuro_ros.cores.state_record import StateRecord
 from neuro_ros.cores.stream_network import StreamNetwork
 from neuro_ros.errors import NeuroRosError
 from neuro_ros.events.tensor import TensorError, active_indices, count_active, decode_tensor
@@ -80,7 +82,11 @@ class SnnInferenceCore(Core):
         When a power budget is set for a chip whose energies are not published.
     """
 
-    inputs: ClassVar[Mapping[str, type]] = {"spikes": SpikeTensor, "thermal/compensation": ThermalCompensation}
+    inputs: ClassVar[Mapping[str, type]] = {
+        "spikes": SpikeTensor,
+        "thermal/compensation": ThermalCompensation,
+        "clock/model": ClockModel,  # saved with the state
+    }
     outputs: ClassVar[Mapping[str, type]] = {
         "gesture": Gesture,
         "gesture/shadow": Gesture,
@@ -101,8 +107,7 @@ class SnnInferenceCore(Core):
         self._cells = self.arms.live.cells
         self._refusals: set[str] = set()
         self._last_refusal = ""
-        self._saved_at_ns: int | None = None
-        self._save_error = ""
+        self._record = StateRecord(parameters.max_streams)
         self._judged = WindowCounters()
         self._warm_up()
 
@@ -152,6 +157,8 @@ class SnnInferenceCore(Core):
             return self._window(message, now_ns)
         if topic == "thermal/compensation" and isinstance(message, ThermalCompensation):
             return self._compensate(message, now_ns)
+        if topic == "clock/model" and isinstance(message, ClockModel):
+            self._record.hear(message)
         if self._die is not None and isinstance(message, Temperature) and abs(message.temperature) < _HOTTEST_CELSIUS:
             self._die.celsius = message.temperature
         return ()
@@ -161,8 +168,10 @@ class SnnInferenceCore(Core):
         return self.arms.afterwards()
 
     def tick(self, timer: str, now_ns: int) -> Sequence[Output]:
-        """Publish telemetry, of each arm that runs."""
-        return [Output("snn/telemetry", found) for found in self.arms.telemetry(now_ns, self._save_age_s(now_ns))]
+        """Publish telemetry, of each arm that runs; forget streams that were silent too long."""
+        for arm in self.arms.running:
+            arm.network.expire(_TELEMETRY_PERIOD_NS, self._parameters.stream_idle_s)
+        return [Output("snn/telemetry", found) for found in self.arms.telemetry(now_ns, self._record.age_s(now_ns))]
 
     def reconfigure(self, parameters: object) -> None:
         """Use other policies and thresholds from the next window on."""
@@ -296,27 +305,32 @@ class SnnInferenceCore(Core):
 
     def snapshot(self, stream_id: str = "") -> NetworkState | None:
         """Return a copy of a stream's state between two windows; see `StreamNetwork.snapshot`."""
-        return self._network.snapshot(stream_id)
+        state = self._network.snapshot(stream_id)
+        return state if state is None else self._record.dated(state)
+
+    def snapshots(self) -> list[tuple[Arm, NetworkState]]:
+        """Return a copy of the state of every stream of every arm, and take note of how long that took."""
+        started_ns = self._clocks.stopwatch_ns()
+        states = [(arm, arm.network.snapshot(stream_id)) for arm in self.arms.all for stream_id in arm.network.streams]
+        self._record.snapshot_took((self._clocks.stopwatch_ns() - started_ns) / _NS_PER_S)
+        return [(arm, self._record.dated(state)) for arm, state in states if state is not None]
 
     def restore(self, state: NetworkState, stream_id: str = "", adopt: bool = False) -> str:
         """Take up a saved state between two windows; see `StreamNetwork.restore`."""
         return self._network.restore(state, stream_id, adopt)
 
-    def note_saved(self, now_ns: int) -> None:
-        """Take note that a snapshot is on disk, safely."""
-        self._saved_at_ns, self._save_error = now_ns, ""
+    def note_saved(self, now_ns: int, duration_s: float = math.nan) -> None:
+        """Take note that a snapshot is on disk, safely, and how long the disk took."""
+        self._record.saved(now_ns, duration_s)
 
     def note_save_failed(self, reason: str) -> None:
         """Take note that a snapshot could not be written."""
-        self._save_error = reason
+        self._record.failed(reason)
 
     # ---------------------------------------------------------------- telemetry and health
 
-    def _save_age_s(self, now_ns: int) -> float:
-        return math.nan if self._saved_at_ns is None else (now_ns - self._saved_at_ns) / _NS_PER_S
-
     def diagnose(self, now_ns: int) -> Sequence[Health]:
-        """Judge windows, back end, saved state, register compensation, roll-out, and the load of a chip that is named."""
+        """Judge windows, back end, saved state, register compensation, roll-out, and the load of the chip, if any."""
         live = self.arms.live
         judged = (
             self._window_health(),
@@ -364,12 +378,11 @@ class SnnInferenceCore(Core):
         return Health("network", HealthLevel.OK, f"{self.model.model_id} on {self._parameters.backend}", values)
 
     def _state_health(self, now_ns: int) -> Health:
+        network = self._network
         values = {
-            "streams": len(self._network.streams),
-            "resets": self._network.resets,
-            "restored": self._network.restored,
-            "save_age_s": self._save_age_s(now_ns),
+            "streams": len(network.streams),
+            "streams_expired": network.expired,
+            "resets": network.resets,
+            "restored": network.restored,
         }
-        if self._save_error:
-            return Health("state", HealthLevel.ERROR, f"the last save failed: {self._save_error}", values)
-        return Health("state", HealthLevel.OK, "never saved" if self._saved_at_ns is None else "saved", values)
+        return self._record.health(now_ns, values)

@@ -35,6 +35,7 @@ class Stream:
     evidence: Evidence
     position: Position | None = None
     parked: NetworkState | None = None
+    idle_ns: int = 0  # time that the node was active and no window came
 
 
 class StreamNetwork:
@@ -59,8 +60,9 @@ class StreamNetwork:
         Register values in force.
     resets : int
         Times that a state was set to zero, since `restart_counters`.
-    evicted, restarts, restored : int
-        Streams forgotten, back ends started again, states taken in; since construction.
+    evicted, expired, restarts, restored : int
+        Streams forgotten for want of room, and for silence; back ends started again; states taken in; since
+        construction.
     error : str
         What the back end failed of last.
 
@@ -81,7 +83,7 @@ class StreamNetwork:
         self.model = model
         self.streams: OrderedDict[str, Stream] = OrderedDict()
         self.registers = RegisterCompensation()
-        self.resets = self.evicted = self.restarts = self.restored = 0
+        self.resets = self.evicted = self.expired = self.restarts = self.restored = 0
         self.error = ""
         self._backend = backend
         self._max_streams = max_streams
@@ -122,9 +124,24 @@ class StreamNetwork:
         stream = self.streams[stream_id] = Stream(Evidence(len(self.model.labels)))
         return stream
 
+    def expire(self, elapsed_ns: int, idle_s: float) -> None:
+        """Forget streams without a window for `idle_s` (0 = never), `elapsed_ns` after the last call.
+
+        Only time in which the node is active counts: a pause, or a clock that steps, makes no stream silent.
+        """
+        for stream_id, stream in list(self.streams.items()):
+            stream.idle_ns += elapsed_ns
+            if 0.0 < idle_s <= stream.idle_ns / 1e9:
+                del self.streams[stream_id]
+                self.expired += 1
+                if self._current == stream_id:
+                    self._current = None
+                _LOG.info("stream %r was silent for %g s: its state is forgotten", stream_id, stream.idle_ns / 1e9)
+
     def select(self, stream_id: str, now_ns: int) -> bool:
         """Bring the state of a stream into the engine; False when there is no working back end."""
         self.streams.move_to_end(stream_id)
+        self.streams[stream_id].idle_ns = 0
         if self._engine is None and not self._revive(now_ns):
             return False
         if self._current == stream_id:
@@ -182,7 +199,7 @@ class StreamNetwork:
             stream.parked = kept
             stream.evidence.reset()
             if kept is not None:
-                stream.evidence.restore(kept.evidence)
+                stream.evidence.restore(kept.evidence, kept.decision)
             else:
                 self.resets += 1
             self._current = None
@@ -223,8 +240,15 @@ class StreamNetwork:
         if state is None:
             return None
         position = stream.position
-        evidence = tuple(stream.evidence.values.tolist())
-        state = state.labelled(name, position.sequence, position.sensor_end_ns, position.epoch, evidence)
+        state = state.labelled(
+            name,
+            position.sequence,
+            position.sensor_end_ns,
+            position.epoch,
+            tuple(stream.evidence.values.tolist()),
+            stream.evidence.decision,
+            self.registers.applied_id,
+        )
         if name == self._current:
             self._checkpoint = state
         return state
@@ -251,7 +275,7 @@ class StreamNetwork:
         """
         state.check(self.model)
         evidence = Evidence(len(self.model.labels))
-        if state.evidence and not evidence.restore(state.evidence):
+        if state.evidence and not evidence.restore(state.evidence, state.decision):
             raise StateError(
                 f"the state holds evidence for {len(state.evidence)} classes, not {len(self.model.labels)}"
             )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -62,7 +63,7 @@ class SnnInferenceNode(LifecycleShell):
 
     def configured(self) -> None:
         """Take up the roll-out and saved states, and offer the services."""
-        self._states = StateDirectory(self.parameters.state_directory)
+        self._states = self._folder(self.parameters.state_directory)
         self._memory = RolloutMemory(self.parameters.state_directory)
         self._configured_id = self.core.model.model_id
         if self._states:
@@ -175,7 +176,10 @@ class SnnInferenceNode(LifecycleShell):
         model_id = arm.model.model_id
         if not self._directory() or model_id == self._configured_id:
             return self._directory()
-        return StateDirectory(self._memory.states(model_id))
+        return self._folder(self._memory.states(model_id))
+
+    def _folder(self, directory: str) -> StateDirectory:
+        return StateDirectory(directory, self.parameters.state_keep, self.parameters.max_streams)
 
     def _directory(self) -> StateDirectory:
         if self._states is None:
@@ -187,12 +191,9 @@ class SnnInferenceNode(LifecycleShell):
         core = self.core
 
         def save() -> list[Future[str]]:
-            pending = []
-            for arm in core.arms.all:
-                directory = self._directory_of(arm)
-                snapshots = [arm.network.snapshot(stream_id) for stream_id in arm.network.streams]
-                pending += [self._write(s, directory.path(s.stream_id)) for s in snapshots if s is not None]
-            return pending
+            return [
+                self._write(state, self._directory_of(arm).path(state.stream_id)) for arm, state in core.snapshots()
+            ]
 
         return self.call(save)
 
@@ -201,13 +202,15 @@ class SnnInferenceNode(LifecycleShell):
         directory, core = self._directory(), self.core
 
         def write() -> str:
+            started_s = time.monotonic()
             try:
                 digest = directory.save(state, path)
             except NeuroRosError as error:
                 self.get_logger().error(f"state not saved: {error}", throttle_duration_sec=5.0)
                 self._tell(core, functools.partial(core.note_save_failed, str(error)))
                 raise
-            self._tell(core, functools.partial(core.note_saved, self.now_ns()))
+            duration_s = time.monotonic() - started_s
+            self._tell(core, functools.partial(core.note_saved, self.now_ns(), duration_s))
             return digest
 
         if self._writer is None:
@@ -243,11 +246,16 @@ class SnnInferenceNode(LifecycleShell):
         """Answer `LoadState`."""
         try:
             path = self._directory().confine(request.path)
-            state, digest = self._directory().load(path, self.core.model)
+            lines: list[str] = []
+            if request.migrate:
+                state, digest, lines = self._directory().load_migrated(path, self.core.model)
+            else:
+                state, digest = self._directory().load(path, self.core.model)
             restore = functools.partial(self.core.restore, state, request.stream_id, True)
             stream_id = self.call(restore).result(_SERVICE_TIMEOUT_S)
             response.success, response.path, response.digest = True, str(path), digest
-            self.get_logger().info(f"loaded {path} into stream {stream_id!r}")
+            response.message = "; ".join(lines)
+            self.get_logger().info(f"loaded {path} into stream {stream_id!r}{': ' if lines else ''}{response.message}")
         except NeuroRosError as error:
             response.success, response.message = False, str(error)
         except FutureTimeoutError:

@@ -19,7 +19,8 @@ from .errors import (
 )
 from .model import Model, load_model, save_model
 from .network import Conv2d, Dense, Layer, Lif, Network, Projection, SumPool2d
-from .state import LayerState, NetworkState, load_state, save_state
+from .state import LayerState, NetworkState, StateClock
+from .state_file import load_state, save_state
 
 __all__ = [
     "BackendUnavailableError",
@@ -39,6 +40,7 @@ __all__ = [
     "NetworkState",
     "Projection",
     "RunDigest",
+    "StateClock",
     "StateError",
     "SumPool2d",
     "UnsupportedLayerError",

@@ -115,6 +115,8 @@ def _read(place: str, stream: BinaryIO, size: int, file_format: str) -> tuple[di
     if start[:2] in PICKLE_MAGIC and length > MAX_HEADER_BYTES:
         raise ContainerError(f"{place} is a pickle; pickles can run code and are never read")
     if length > min(MAX_HEADER_BYTES, size - 8):
+        if int.from_bytes(start, "big") <= size - 8 and stream.read(1) == b"{":
+            raise ContainerError(f"{place} has its bytes in another order: these files are little-endian everywhere")
         raise ContainerError(
             f"{place} is truncated or not safetensors: its header claims {length} bytes, the file has {size}"
         )

@@ -44,6 +44,14 @@ class SnnInferenceParameters:
     confidence_threshold: float = parameter(
         0.6, "smallest share of the evidence that makes a decision", minimum=0.0, maximum=1.0, dynamic=True
     )
+    confidence_release: float = parameter(
+        1.0,
+        "a decision holds until the share of its class falls below this; from confidence_threshold up there is no "
+        "hysteresis",
+        minimum=0.0,
+        maximum=1.0,
+        dynamic=True,
+    )
     evidence_half_life_s: float = parameter(
         0.1,
         "sensor time after which a window's output spikes count half; 0 = decide on each window alone",
@@ -97,9 +105,24 @@ class SnnInferenceParameters:
         minimum=1,
         maximum=64,
     )
+    stream_idle_s: float = parameter(
+        0.0,
+        "a stream without a window for so long is forgotten; time in which the node is not active does not count; "
+        "0 = never",
+        unit="s",
+        minimum=0.0,
+        maximum=86400.0,
+        dynamic=True,
+    )
     state_directory: str = parameter("", "folder of saved states; empty = states are neither saved nor loaded")
     state_save_period_s: float = parameter(
         0.0, "time between automatic saves; 0 = only on deactivation", unit="s", minimum=0.0, maximum=86400.0
+    )
+    state_keep: int = parameter(
+        2,
+        "saved states kept of a stream: the newest, and those before it, which stand in when it cannot be read",
+        minimum=1,
+        maximum=100,
     )
     restore_state: bool = parameter(True, "take up the saved states of state_directory at configure")
     restore_max_gap_s: float = parameter(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inference core: saved states, registers, a back end that fails, telemetry; without ROS."""
 
+import dataclasses
 import itertools
 import math
 
@@ -10,13 +11,14 @@ from counting_network import BINS, CLASSES, LENGTH_NS, MS, ONE, SECOND, SIDE, TW
 
 from neuro_ros.cores import stream_network
 from neuro_ros.cores.core import Clocks, HealthLevel
-from neuro_ros.cores.messages import ThermalCompensation
+from neuro_ros.cores.messages import ClockModel, Header, ThermalCompensation
 from neuro_ros.cores.parameters import build
 from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
 from neuro_ros.cores.snn_inference import SnnInferenceCore
 from neuro_ros.cores.snn_statistics import percentile
 from neuro_ros.snn import (
     EngineError,
+    StateClock,
     StateError,
     load_state,
     save_model,
@@ -115,6 +117,97 @@ def test_the_age_of_the_last_save_is_told(drive):
     assert "disk full" in driver.health("state").message
     driver.core.note_saved(10**18)
     assert driver.health("state").level == HealthLevel.OK
+
+
+def clock(frame_id="cam", **changes):
+    known = {
+        "clock_id": "eye",
+        "reference_sensor_ns": 5,
+        "reference_host_ns": 10**18,
+        "skew_ppb": -3.5,
+        "sigma_ns": 900.0,
+        "state": ClockModel.LOCKED,
+    }
+    return ClockModel(header=Header(0, frame_id), **{**known, **changes})
+
+
+def test_the_decision_in_force_is_part_of_the_state(drive, tmp_path):
+    """A restarted node holds what the killed one had decided, on evidence that takes no new decision."""
+    values = {"evidence_half_life_s": 10.0, "confidence_threshold": 0.7, "confidence_release": 0.4}
+    first = drive(**values)
+    assert first.give(window(0, TWO)).class_index == 0
+    held = first.give(window(1, ((0, 1), (1, 1))))
+    assert (held.class_index, held.confidence < 0.7) == (0, True)
+    save_state(first.core.snapshot(), tmp_path / "s")
+    second, forgetful = drive(**values), drive(**values)
+    second.core.restore(load_state(tmp_path / "s"))
+    forgetful.core.restore(dataclasses.replace(load_state(tmp_path / "s"), decision=-1))
+    assert second.give(window(2)).class_index == first.give(window(2)).class_index == 0
+    assert forgetful.give(window(2)).class_index == -1
+    first.give(window(9))  # a gap resets the state, and the decision with it
+    assert first.core.snapshot().decision == -1
+
+
+def test_the_clock_of_the_stream_is_part_of_the_state(drive, tmp_path):
+    driver = drive()
+    driver.give(window(0, ONE))
+    for other in (clock(state=ClockModel.UNLOCKED), clock(skew_ppb=math.nan), clock("another")):
+        driver.core.receive("clock/model", other, 0)
+        assert driver.core.snapshot().clock is None
+    driver.core.receive("clock/model", clock(), 0)
+    for number in range(100):  # whoever floods the topic pushes nothing out of memory but clocks
+        driver.core.receive("clock/model", clock(f"flood {number % 3}"), 0)
+    save_state(driver.core.snapshot(), tmp_path / "s")
+    assert load_state(tmp_path / "s").clock == StateClock("eye", 5, 10**18, -3.5, 900.0, "LOCKED")
+    for number in range(100):
+        driver.core.receive("clock/model", clock(f"flood {number}"), 0)
+    assert driver.core.snapshot().clock is None
+
+
+def test_the_compensation_in_force_is_named_in_the_state(drive):
+    driver = drive()
+    driver.give(window(0, ONE))
+    assert driver.core.snapshot().compensation_id == 0
+    driver.core.receive("thermal/compensation", compensation(7, dv=(5,)), 0)
+    assert driver.core.snapshot().compensation_id == 7
+
+
+def test_a_silent_stream_is_forgotten_by_policy(drive):
+    driver = drive(stream_idle_s=2.0)
+    driver.give(window(0, ONE, stream="a"))
+    driver.give(window(0, ONE, stream="b"))
+    driver.telemetry()
+    driver.give(window(1, stream="b"))
+    assert driver.core.stream_ids == ("a", "b")
+    driver.telemetry()
+    assert driver.core.stream_ids == ("b",)
+    assert driver.health("state").values["streams_expired"] == 1
+    assert driver.give(window(2, ONE, stream="b")).spike_counts[0] == 1
+    driver.telemetry()
+    driver.telemetry()
+    assert driver.core.stream_ids == (), "also the one in the engine"
+    assert driver.give(window(1, ONE, stream="a")).spike_counts[0] == 0, "it starts at rest"
+
+
+def test_no_stream_is_forgotten_by_default(drive):
+    driver = drive()
+    driver.give(window(0, ONE))
+    for second in range(1000):
+        driver.core.tick("telemetry", 10**18 + second * SECOND)
+    assert driver.give(window(1, ONE)).spike_counts[0] == 1
+
+
+def test_what_saving_costs_is_told(drive):
+    ticks = itertools.count(1, 250_000)
+    driver = drive(Clocks(system_ns=lambda: 0, stopwatch_ns=lambda: next(ticks)))
+    driver.give(window(0, ONE, stream="a"))
+    driver.give(window(0, ONE, stream="b"))
+    assert [state.stream_id for _, state in driver.core.snapshots()] == ["a", "b"]
+    for duration_s in (0.25, 0.125):
+        driver.core.note_saved(10**18, duration_s)
+    values = driver.health("state").values
+    assert (values["snapshot_s"], values["write_s"], values["write_longest_s"]) == (0.00025, 0.125, 0.25)
+    assert (values["saves"], values["saves_failed"]) == (2, 0)
 
 
 # --- thermal compensation ---------------------------------------------------------------------------------------------
