@@ -69,7 +69,7 @@ def test_the_command_and_a_killed_network(spawn, eventually, tmp_path):
         for pid in Path(f"/proc/{graph.pid}/task/{graph.pid}/children").read_text().split()
         if b"\0snn_inference\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
-    eventually(lambda: (tmp_path / "state" / "rollout.json").is_file(), what="the record")
+    eventually((tmp_path / "state" / "rollout.json").is_file, what="the record")
     os.kill(pid, signal.SIGKILL)
     graph.wait_for("snn_inference: was ended by SIGKILL", 10.0)
 
