@@ -166,7 +166,8 @@ class Arm:
         if not self.network.select(stream_id, now_ns):
             if strict:
                 raise EngineError(self.network.error)
-            return self._give_up(stream, message)
+            self._give_up(stream, message)
+            return None
         try:
             if verdict.reset:
                 self.network.reset()
@@ -179,7 +180,8 @@ class Arm:
             if strict:
                 raise
             kept = self.network.fail(error, now_ns)
-            return self._give_up(stream, message, kept)
+            self._give_up(stream, message, kept)
+            return None
 
     def _count(self, message: SpikeTensor, verdict: Verdict) -> None:
         self.counters.lost += verdict.lost

@@ -31,6 +31,9 @@ _NS_PER_S = 1_000_000_000
 _FORMAT, _VERSION = "neuro_ros.arms", 1
 #: From this throttle level on, there is no power for a second arm.
 _THROTTLED = 1
+#: Windows in a row with half a queue of work behind them, after which the arm on trial is dropped: one stall of the
+#: computer, however long, makes fewer.
+_BEHIND_WINDOWS = 5
 #: Transitions shown in the diagnostics; all of them are in the answer of the service.
 _SHOWN = 5
 
@@ -66,7 +69,8 @@ class Arms:
         self._throttled = False
         self._waiting: tuple[Arm, SpikeTensor, NDArray[Any], int] | None = None
         self._took_ns = 0
-        self._behind_ns = 0
+        self._behind_ns = self._behind_windows = 0
+        self._last_ns = 0
         self._news = False
         self._record_error = ""
         self._behind_limit_ns = live.parameters.queue_depth * live.model.window_length_ns // 2
@@ -143,9 +147,12 @@ class Arms:
             return None
 
     def _keep_up(self, took_ns: int, now_ns: int) -> None:
-        """Drop the arm on trial when two of them take so long that windows pile up before the queue is full."""
-        self._behind_ns = max(0, self._behind_ns + took_ns - self.live.model.window_length_ns)
-        if self.other is None or self._behind_ns <= self._behind_limit_ns:
+        """Drop the arm on trial when two of them take so long that windows pile up, before the queue is full."""
+        since_ns, self._last_ns = now_ns - self._last_ns, now_ns  # a slower camera leaves more time
+        behind_ns = max(0, self._behind_ns + took_ns - max(since_ns, self.live.model.window_length_ns))
+        self._behind_ns = min(behind_ns, 3 * self._behind_limit_ns // 2)
+        self._behind_windows = self._behind_windows + 1 if self._behind_ns > self._behind_limit_ns else 0
+        if self.other is None or self._behind_windows < _BEHIND_WINDOWS:
             return
         text = f"two models take {took_ns / _NS_PER_S:.3f} s a window, and windows of {self._window_s:g} s pile up"
         on_trial = self.rollout.on_trial
@@ -224,7 +231,7 @@ class Arms:
             self._paths[candidate.model.model_id] = path
             candidate.parameters = self.live.parameters
             candidate.restart(now_ns)
-            self.other, self._behind_ns = candidate, 0
+            self.other, self._behind_ns, self._behind_windows = candidate, 0, 0
         elif command is Command.PROMOTE:
             self._exchange()
         elif command in (Command.ROLLBACK, Command.CANCEL):

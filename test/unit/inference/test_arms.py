@@ -338,6 +338,25 @@ def test_a_candidate_that_is_too_slow_is_dropped_before_windows_are_lost(drive, 
     assert two.core.counters.processed == 50
 
 
+def test_one_stall_of_the_computer_drops_nobody(drive, other_file):
+    times_ns = iter(range(0, 10**15, 1000))
+    stalls = {"left": 0}
+
+    def stopwatch_ns():
+        if stalls["left"]:
+            stalls["left"] -= 1
+            for _ in range(2_000_000):
+                next(times_ns)  # two seconds
+        return 1 + next(times_ns)
+
+    two = Two(drive(Clocks(lambda: 0, stopwatch_ns), model_folders=[other_file.rpartition("/")[0]]), other_file)
+    two.switch(Command.SHADOW)
+    for number in range(40):
+        stalls["left"] = number == 10
+        two.show()
+    assert two.rollout.phase is Phase.SHADOW
+
+
 # --- heat -------------------------------------------------------------------------------------------------------------
 def test_heat_ends_the_shadow_and_cooling_brings_it_back(two):
     two.switch(Command.SHADOW)
