@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 #   make demo                      the whole graph on the gesture simulator, or RECORDING=path
+#   make demo-rollout              a good model is promoted and a faulty one rolled back, on the running graph
 #   make test, make test-long      the tests with reduced and with full counts; ARGS='-k lava' goes to pytest
 #   make bench                     speed beside the peers of scripts/pins/peers.txt; ARGS=events takes one area
 #   make lint, make clean
@@ -12,7 +13,7 @@ export ROS_DISTRO
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long bench lint clean
+.PHONY: help setup demo demo-rollout test test-long bench lint clean
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -23,6 +24,9 @@ setup:
 
 demo: setup
 	@scripts/with-env scripts/demo $(if $(RECORDING),"$(RECORDING)")
+
+demo-rollout: setup
+	@scripts/with-env python -m neuro_ros.bringup.rollout_demo $(ARGS)
 
 test: setup
 	@scripts/with-env python -m pytest $(ARGS)

@@ -146,6 +146,8 @@ class _Collector:
             self._gestures[key] = (message, time_ns)
 
     def _telemetry(self, message: SnnTelemetry) -> None:
+        if message.arm not in ("", "live"):  # a second model runs on the same windows; its books are not the graph's
+            return
         last = self._last_telemetry
         # Counters that step back belong to a network that was started anew.
         if last is not None and message.windows_in < last.windows_in:

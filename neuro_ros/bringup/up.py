@@ -109,6 +109,7 @@ def run_graph(
     environment: Mapping[str, str] | None = None,
     report: Callable[[str], None],
     on_line: Callable[[str, str], None] | None = None,
+    on_start: Callable[[Callable[[], None]], None] | None = None,
 ) -> int:
     """Run the graph until it ends, is asked to end, or the time is over.
 
@@ -130,6 +131,8 @@ def run_graph(
         Takes lines for people.
     on_line : callable, optional
         Takes (node, line) of everything the nodes print.
+    on_start : callable, optional
+        Called once, before the first process is started, with a function that ends the graph, from any thread.
 
     Returns
     -------
@@ -170,4 +173,6 @@ def run_graph(
         report=report,
     )
     listener.supervisor = supervisor
+    if on_start is not None:
+        on_start(supervisor.stop)
     return supervisor.run()

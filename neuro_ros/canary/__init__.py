@@ -10,7 +10,7 @@ from neuro_ros.canary.measure import BaselineBuilder
 from neuro_ros.canary.observation import LayerReport, Observation, Verdict
 from neuro_ros.canary.relation import Relation
 from neuro_ros.canary.rollout import Rollout, Switch, Transition
-from neuro_ros.canary.rollout_rules import Command, Evidence, Phase, RolloutRules
+from neuro_ros.canary.rollout_rules import Command, Evidence, Phase, Proposal, RolloutRules, Standing, propose
 from neuro_ros.canary.scene import SceneStatistics, SceneSummary, SceneWindow, look
 from neuro_ros.canary.sketch import QuantileSketch, SlidingSketch
 from neuro_ros.canary.statistics import GestureStatistics, GestureSummary, leader, margin
@@ -37,6 +37,7 @@ __all__ = [
     "Limits",
     "Observation",
     "Phase",
+    "Proposal",
     "QuantileSketch",
     "RecentValues",
     "Relation",
@@ -47,6 +48,7 @@ __all__ = [
     "SceneSummary",
     "SceneWindow",
     "SlidingSketch",
+    "Standing",
     "Switch",
     "Transition",
     "Verdict",
@@ -57,5 +59,6 @@ __all__ = [
     "load_baseline",
     "look",
     "margin",
+    "propose",
     "suggest_remap",
 ]

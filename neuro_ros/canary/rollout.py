@@ -14,7 +14,8 @@ changed places: the *previous* model is kept, and keeps running, so that a roll-
 A new SHADOW confirms a promotion and lets the previous model go.
 
 A switch has two steps, because loading a model takes time and may fail: `request` checks the command and reserves the
-machine, `commit` or `abort` ends it. In between every other switch is refused. Time is the caller's, in nanoseconds.
+machine, `commit` or `abort` ends it. In between every other switch is refused. A model that breaks down is `lost`,
+whatever else is under way. Time is the caller's, in nanoseconds.
 This module refuses to know about models, messages and files; `as_dict` is what survives a restart.
 """
 
@@ -26,13 +27,14 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from neuro_ros.canary.errors import RolloutError
-from neuro_ros.canary.rollout_rules import TARGETS, Command, Evidence, Phase, RolloutRules, reason_to_roll_back
+from neuro_ros.canary.rollout_rules import TARGETS, Command, Evidence, Phase, RolloutRules, Standing, propose
 
 __all__ = ["Rollout", "Switch", "Transition"]
 
 _FORMAT = "neuro_ros.rollout"
 _VERSION = 1
-_S = 1_000_000_000
+#: Longest time that CANARY may be limited to [s]: a day.
+_LONGEST_CANARY_S = 86_400.0
 #: Transitions that are kept; the oldest go first.
 _HISTORY = 200
 
@@ -78,6 +80,8 @@ class Switch:
         For SHADOW: the model to load.
     share : float
         For CANARY: share of the windows.
+    canary_s : float
+        For CANARY: how long it lasts [s]; 0 = until a command.
     cause, reason : str
         As in `Transition`.
     """
@@ -86,6 +90,7 @@ class Switch:
     target: Phase
     candidate_id: str = ""
     share: float = 0.0
+    canary_s: float = 0.0
     cause: str = "command"
     reason: str = ""
 
@@ -108,8 +113,12 @@ class Rollout:
         The model that the robot obeys, the one on trial, and the one to return to after a promotion; empty = none.
     share : float
         Share of the windows that the candidate is published for; above 0 in CANARY alone.
+    canary_s : float
+        How long CANARY lasts [s]; 0 = until a command.
     reason : str
         Why it stands there.
+    since_ns : int
+        Host time at which the phase began [ns].
     history : list of Transition
         Oldest first.
     """
@@ -118,11 +127,10 @@ class Rollout:
         self.rules = rules or RolloutRules()
         self.phase = Phase.BASELINE
         self.live_id, self.candidate_id, self.previous_id = live_id, "", ""
-        self.share = 0.0
+        self.share = self.canary_s = 0.0
         self.reason = ""
+        self.since_ns = 0
         self.history: list[Transition] = []
-        self._since_ns = 0
-        self._windows = 0
         self._switch: Switch | None = None
 
     @property
@@ -137,7 +145,15 @@ class Rollout:
 
     # -- commands ------------------------------------------------------------------------------------------------
 
-    def request(self, command: Command, candidate_id: str = "", share: float | None = None) -> Switch:
+    def request(
+        self,
+        command: Command,
+        candidate_id: str = "",
+        share: float | None = None,
+        canary_s: float | None = None,
+        *,
+        rule: str = "",
+    ) -> Switch:
         """Check a command and begin the switch that it asks for.
 
         Parameters
@@ -148,6 +164,10 @@ class Rollout:
             For SHADOW: the model.
         share : float, optional
             For CANARY: share of the windows; that of the rules by default.
+        canary_s : float, optional
+            For CANARY: how long [s], 0 = until a command; that of the rules by default.
+        rule : str
+            Why a rule asks for it; empty = somebody does.
 
         Returns
         -------
@@ -157,8 +177,8 @@ class Rollout:
         Raises
         ------
         RolloutError
-            Another switch is under way, the command does not fit the phase, the candidate is the live model, or the
-            share is none. Nothing changes then.
+            Another switch is under way, the command does not fit the phase, the candidate is the live model, or share
+            or time are none. Nothing changes then.
         """
         if self._switch is not None:
             raise RolloutError(f"a switch ({self._switch.command.name}) is under way; one at a time")
@@ -174,33 +194,47 @@ class Rollout:
         given = self.rules.share if share is None else share
         if command is Command.CANARY and not 0.0 < given <= 1.0:
             raise RolloutError(f"share {given!r} is outside (0, 1]")
+        lasting = self.rules.canary_s if canary_s is None else canary_s
+        if command is Command.CANARY and not 0.0 <= lasting <= _LONGEST_CANARY_S:
+            raise RolloutError(f"a time of {lasting!r} s is outside [0, {_LONGEST_CANARY_S:g}] s")
         self._switch = Switch(
             command,
             target,
             candidate_id if command is Command.SHADOW else "",
             given if command is Command.CANARY else 0.0,
-            reason=f"{command.name} was asked for",
+            lasting if command is Command.CANARY else 0.0,
+            "rule" if rule else "command",
+            rule or f"{command.name} was asked for",
         )
         return self._switch
 
-    def commit(self, now_ns: int) -> Transition:
+    def commit(self, now_ns: int, candidate_id: str = "") -> Transition:
         """End the switch under way well: the phase changes.
+
+        Parameters
+        ----------
+        now_ns : int
+            Host time [ns].
+        candidate_id : str
+            For SHADOW: what the candidate turned out to be, where `request` was given something else to go by.
 
         Raises
         ------
         RolloutError
-            No switch is under way.
+            No switch is under way, or the candidate turned out to be the live model; then the switch stays under way.
         """
+        if candidate_id and candidate_id == self.live_id:
+            raise RolloutError(f"{candidate_id} is the live model already")
         switch = self._taken()
         if switch.command is Command.SHADOW:
-            self.candidate_id, self.previous_id = switch.candidate_id, ""
+            self.candidate_id, self.previous_id = candidate_id or switch.candidate_id, ""
         elif switch.command is Command.PROMOTE:
             self.previous_id, self.live_id, self.candidate_id = self.live_id, self.candidate_id, ""
         elif switch.command in (Command.ROLLBACK, Command.CANCEL):
             if self.phase is Phase.PROMOTED:
                 self.live_id = self.previous_id
             self.candidate_id = self.previous_id = ""
-        self.share = switch.share
+        self.share, self.canary_s = switch.share, switch.canary_s
         return self._enter(switch.target, switch.cause, switch.reason, now_ns)
 
     def abort(self, reason: str, now_ns: int) -> Transition:
@@ -215,6 +249,46 @@ class Rollout:
         text = f"{switch.command.name} failed: {reason}"
         return self._note(Transition(now_ns, self.phase, self.phase, "failed", text, self.live_id, self.candidate_id))
 
+    def lose(self, model_id: str, reason: str, now_ns: int) -> Transition:
+        """Take note that a model has broken down: without it, the roll-out falls back to the other one.
+
+        Parameters
+        ----------
+        model_id : str
+            The candidate; the live one, while the previous one is kept; or the previous one, which nobody can return
+            to then: the promotion stands.
+        reason : str
+            One line.
+        now_ns : int
+            Host time [ns].
+
+        Raises
+        ------
+        RolloutError
+            It is none of these.
+        """
+        if model_id and model_id == self.candidate_id:
+            phase = Phase.ROLLED_BACK
+        elif model_id == self.live_id and self.previous_id:
+            self.live_id, phase = self.previous_id, Phase.ROLLED_BACK
+        elif model_id and model_id == self.previous_id:
+            phase = Phase.BASELINE
+        else:
+            raise RolloutError(f"{model_id} is neither on trial nor kept")
+        self.candidate_id = self.previous_id = ""
+        self.share = self.canary_s = 0.0
+        switch, self._switch = self._switch, None
+        if switch is not None:
+            reason += f"; {switch.command.name}, which was under way, did not come about"
+        return self._enter(phase, "failed", reason, now_ns)
+
+    def begin_anew(self, live_id: str, reason: str, now_ns: int) -> Transition:
+        """Start over with another live model, for want of those of before; the history stays."""
+        self.live_id, self.candidate_id, self.previous_id = live_id, "", ""
+        self.share = self.canary_s = 0.0
+        self._switch = None
+        return self._enter(Phase.BASELINE, "interrupted", reason, now_ns)
+
     def _taken(self) -> Switch:
         if self._switch is None:
             raise RolloutError("no switch is under way")
@@ -223,7 +297,7 @@ class Rollout:
 
     def _enter(self, phase: Phase, cause: str, reason: str, now_ns: int) -> Transition:
         before, self.phase, self.reason = self.phase, phase, reason
-        self._since_ns, self._windows = now_ns, 0
+        self.since_ns = now_ns
         return self._note(Transition(now_ns, before, phase, cause, reason, self.live_id, self.candidate_id))
 
     def _note(self, transition: Transition) -> Transition:
@@ -233,50 +307,36 @@ class Rollout:
 
     # -- windows and rules ---------------------------------------------------------------------------------------
 
-    def publishes_candidate(self) -> bool:
-        """Say, once a window, whether the candidate's answer is the one to publish.
+    def publishes_candidate(self, sequence: int) -> bool:
+        """Say whether the candidate's answer to window `sequence` is the one to publish.
 
         The share is kept exactly, not by chance: of any n windows in a row, the candidate has n times the share,
-        rounded up or down.
+        rounded up or down. The same windows are its own in every run.
         """
-        number = self._windows
-        self._windows += 1
         if self.phase is not Phase.CANARY:
             return False
-        return math.floor((number + 1) * self.share) > math.floor(number * self.share)
+        return math.floor((sequence + 1) * self.share) > math.floor(sequence * self.share)
 
     def judge(self, evidence: Evidence, now_ns: int) -> Switch | None:
         """Say what the rules ask for; a switch is then under way, to be ended by `commit` or `abort`.
 
-        A reason to roll back comes before everything else. Nothing is asked for while another switch is under way, or
-        when no model is on trial.
+        Nothing is asked for while another switch is under way, or when no model is on trial.
         """
-        if self._switch is not None or not self.on_trial:
+        if self._switch is not None:
             return None
-        reason = reason_to_roll_back(self.rules, evidence, self.on_trial)
-        if reason:
-            return self._by_rule(Command.ROLLBACK, reason)
-        rules, waited_s = self.rules, (now_ns - self._since_ns) / _S
-        if self.phase is Phase.CANARY:
-            if rules.promote_after and evidence.windows >= max(rules.promote_after, rules.min_windows):
-                return self._by_rule(Command.PROMOTE, f"{evidence.windows} windows without a reason to roll back")
-            if rules.canary_s and waited_s >= rules.canary_s:
-                self._switch = Switch(
-                    Command.CANARY, Phase.SHADOW, cause="rule", reason=f"CANARY was to last {rules.canary_s:g} s"
-                )
-                return self._switch
-        if (
-            self.phase is Phase.SHADOW
-            and rules.canary_after
-            and evidence.windows >= max(rules.canary_after, rules.min_windows)
-        ):
-            return self._by_rule(
-                Command.CANARY, f"{evidence.windows} windows without a reason to roll back", self.rules.share
-            )
-        return None
-
-    def _by_rule(self, command: Command, reason: str, share: float = 0.0) -> Switch:
-        self._switch = Switch(command, TARGETS[(self.phase, command)], share=share, cause="rule", reason=reason)
+        standing = Standing(self.phase, self.on_trial, self.since_ns, self.canary_s)
+        proposal = propose(self.rules, standing, evidence, now_ns)
+        if proposal is None:
+            return None
+        begins = proposal.target is Phase.CANARY
+        self._switch = Switch(
+            proposal.command,
+            proposal.target,
+            share=self.rules.share if begins else 0.0,
+            canary_s=self.rules.canary_s if begins else 0.0,
+            cause="rule",
+            reason=proposal.reason,
+        )
         return self._switch
 
     # -- to survive a restart ------------------------------------------------------------------------------------
@@ -291,8 +351,9 @@ class Rollout:
             "candidate_id": self.candidate_id,
             "previous_id": self.previous_id,
             "share": self.share,
+            "canary_s": self.canary_s,
             "reason": self.reason,
-            "since_ns": self._since_ns,
+            "since_ns": self.since_ns,
             "switch": None if self._switch is None else self._switch.command.name,
             "history": [{**asdict(t), "before": t.before.name, "after": t.after.name} for t in self.history],
         }
@@ -322,7 +383,8 @@ class Rollout:
             rollout.phase = Phase[values["phase"]]
             rollout.candidate_id, rollout.previous_id = _text(values["candidate_id"]), _text(values["previous_id"])
             rollout.share, rollout.reason = float(values["share"]), _text(values["reason"])
-            rollout._since_ns = int(values["since_ns"])
+            rollout.canary_s = float(values.get("canary_s", 0.0))
+            rollout.since_ns = int(values["since_ns"])
             rollout.history = [_transition(entry) for entry in values["history"]][-_HISTORY:]
             interrupted = values["switch"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -351,6 +413,8 @@ class Rollout:
             raise RolloutError(f"phase {self.phase.name} with previous model {self.previous_id!r} contradicts itself")
         if (self.phase is Phase.CANARY) != (self.share > 0.0) or not 0.0 <= self.share <= 1.0:
             raise RolloutError(f"phase {self.phase.name} with share {self.share!r} contradicts itself")
+        if not 0.0 <= self.canary_s <= _LONGEST_CANARY_S:
+            raise RolloutError(f"a time of {self.canary_s!r} s contradicts itself")
 
 
 def _text(value: Any) -> str:

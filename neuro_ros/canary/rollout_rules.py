@@ -13,7 +13,19 @@ from dataclasses import dataclass
 
 from neuro_ros.canary.errors import RolloutError
 
-__all__ = ["TARGETS", "Command", "Evidence", "Phase", "RolloutRules", "reason_to_roll_back"]
+__all__ = [
+    "TARGETS",
+    "Command",
+    "Evidence",
+    "Phase",
+    "Proposal",
+    "RolloutRules",
+    "Standing",
+    "propose",
+    "reason_to_roll_back",
+]
+
+_S = 1_000_000_000
 
 
 class Phase(enum.IntEnum):
@@ -67,6 +79,8 @@ class RolloutRules:
         Windows that both arms must have seen before accuracy is judged.
     on_spike_rate : bool
         Whether an anomaly of the candidate's spike rates rolls back.
+    on_alarm : bool
+        Whether another alarm about a published candidate (margin, accuracy, time of a step) rolls back.
     on_thermal : bool
         Whether a thermal event rolls back. Off by default: it would fire in every warm-up, and temperature is no fault
         of the candidate.
@@ -89,6 +103,7 @@ class RolloutRules:
     sigmas: float = 3.0
     min_windows: int = 400
     on_spike_rate: bool = True
+    on_alarm: bool = True
     on_thermal: bool = False
     share: float = 0.1
     canary_s: float = 0.0
@@ -126,6 +141,8 @@ class Evidence:
         False: accuracy is a proxy.
     spike_rate_anomaly : str
         What is wrong with the spike rates of the model on trial; empty = nothing.
+    alarm : str
+        What another alarm says about the model on trial while it is published; empty = nothing.
     thermal_event : str
         What thermal event happened; empty = none.
     """
@@ -135,13 +152,76 @@ class Evidence:
     accuracy_error: float = 0.0
     by_labels: bool = False
     spike_rate_anomaly: str = ""
+    alarm: str = ""
     thermal_event: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a roll-out stands, as far as the rules ask.
+
+    Parameters
+    ----------
+    phase : Phase
+        Where.
+    on_trial : str
+        The model that evidence is about; empty = none.
+    since_ns : int
+        Host time at which the phase began [ns].
+    canary_s : float
+        CANARY lasts this long [s]; 0 = until a command.
+    """
+
+    phase: Phase
+    on_trial: str
+    since_ns: int = 0
+    canary_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What the rules ask for.
+
+    Parameters
+    ----------
+    command : Command
+        What to do.
+    target : Phase
+        Where that leads.
+    reason : str
+        One line.
+    """
+
+    command: Command
+    target: Phase
+    reason: str
+
+
+def propose(rules: RolloutRules, standing: Standing, evidence: Evidence, now_ns: int) -> Proposal | None:
+    """Return what the rules ask for; None = to wait. A reason to roll back comes before everything else."""
+    phase = standing.phase
+    if not standing.on_trial:
+        return None
+    reason = reason_to_roll_back(rules, evidence, standing.on_trial)
+    if reason:
+        return Proposal(Command.ROLLBACK, TARGETS[(phase, Command.ROLLBACK)], reason)
+    enough = f"{evidence.windows} windows without a reason to roll back"
+    if phase is Phase.CANARY:
+        if rules.promote_after and evidence.windows >= max(rules.promote_after, rules.min_windows):
+            return Proposal(Command.PROMOTE, Phase.PROMOTED, enough)
+        if standing.canary_s and now_ns - standing.since_ns >= standing.canary_s * _S:
+            return Proposal(Command.CANARY, Phase.SHADOW, f"CANARY was to last {standing.canary_s:g} s")
+    if phase is Phase.SHADOW and rules.canary_after and evidence.windows >= max(rules.canary_after, rules.min_windows):
+        return Proposal(Command.CANARY, Phase.CANARY, enough)
+    return None
 
 
 def reason_to_roll_back(rules: RolloutRules, evidence: Evidence, on_trial: str) -> str:
     """Return why the model `on_trial` is to be rolled back; empty = there is no reason."""
     if rules.on_spike_rate and evidence.spike_rate_anomaly:
         return f"spike rates of {on_trial}: {evidence.spike_rate_anomaly}"
+    if rules.on_alarm and evidence.alarm:
+        return f"alarm about {on_trial}: {evidence.alarm}"
     if rules.on_thermal and evidence.thermal_event:
         return f"thermal event: {evidence.thermal_event}"
     drop, floor = evidence.accuracy_drop, rules.accuracy_drop + rules.sigmas * evidence.accuracy_error

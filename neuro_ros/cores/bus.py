@@ -142,6 +142,7 @@ class Bus:
             self._now_ns = due_ns
             core = self._cores[name]
             self._say(name, core.tick(timer, due_ns), due_ns)
+            self._say(name, core.afterwards(), due_ns)
             self._settle()
             # Asked again each time, because a core may change its pace with its parameters.
             period_ns = core.timers().get(timer)
@@ -182,6 +183,7 @@ class Bus:
     def _deliver(self, topic: str, message: object, now_ns: int) -> None:
         for name, core in self._listeners.get(topic, ()):
             self._say(name, core.receive(topic, message, now_ns), now_ns)
+            self._say(name, core.afterwards(), now_ns)
 
     def _settle(self) -> None:
         """Deliver until nothing is left to deliver."""

@@ -9,6 +9,8 @@ A restart must not throw a compensated network back to nominal values. So nothin
 network, or the file of this node's former life, has had its chance to tell that there are some; after that they are
 taken up where they were, or gone to at once.
 
+Each model that runs has one of its own: the same drift asks for other registers where the time constants differ.
+
 This module refuses to know about sensors and messages.
 """
 
@@ -26,6 +28,7 @@ from neuro_ros.snn import load_model
 from neuro_ros.thermal import (
     Compensator,
     DeadBand,
+    Population,
     RegisterSet,
     SiliconProfile,
     ThermalError,
@@ -54,6 +57,9 @@ class ChipCompensation:
     ----------
     parameters : ThermalCompensationParameters
         Validated.
+    running : (str, tuple of Population), optional
+        Id and populations of a network that runs, where it is not the one that the parameters name. It has just begun,
+        at rest and with its own registers: they are gone to at once, and nothing is kept on disk.
 
     Attributes
     ----------
@@ -74,7 +80,9 @@ class ChipCompensation:
         The model file is missing or not usable.
     """
 
-    def __init__(self, parameters: ThermalCompensationParameters) -> None:
+    def __init__(
+        self, parameters: ThermalCompensationParameters, running: tuple[str, tuple[Population, ...]] | None = None
+    ) -> None:
         limits = parameters.plausibility
         options = parameters.silicon.options(limits.minimum_celsius, limits.maximum_celsius)
         self.silicon: SiliconProfile = create_silicon(parameters.silicon.profile, options)
@@ -85,17 +93,16 @@ class ChipCompensation:
         self._compensator: Compensator | None = None
         self._nominal: list[tuple[int, int]] = []
         if self.silicon.drifts:
-            model = load_model(model_path(parameters.compensation.model))
-            self.model_id = model.model_id
-            self._compensator = Compensator(populations(model), self.silicon, parameters.compensation.max_step)
-            self._nominal = [(layer.neuron.du, layer.neuron.dv) for layer in model.network.layers]
+            self.model_id, nominal = running or _configured(parameters)
+            self._compensator = Compensator(nominal, self.silicon, parameters.compensation.max_step)
+            self._nominal = [(population.du, population.dv) for population in nominal]
         self._programmed = list(self._nominal)
-        self._memory = ThermalMemory(parameters.compensation.memory if self.silicon.drifts else "")
+        self._memory = ThermalMemory(parameters.compensation.memory if self.silicon.drifts and not running else "")
         self._memory_error = ""
         self._listen_until_ns = 0
         self._heard_ns: int | None = None
         self._running_id = self.model_id  # the model that the network says it runs
-        self._jump = False  # the network is compensated already: go there at once
+        self._jump = running is not None  # the network is compensated already, or at rest: go there at once
         self._moved_ns: int | None = None
         self._saved_ns: int | None = None
         self._unsaved = False
@@ -248,3 +255,9 @@ class ChipCompensation:
         if self._memory_error:
             return Health("compensation", HealthLevel.WARN, f"{text}; not kept: {self._memory_error}", values)
         return Health("compensation", HealthLevel.OK, text, values)
+
+
+def _configured(parameters: ThermalCompensationParameters) -> tuple[str, tuple[Population, ...]]:
+    """Return id and populations of the model that the parameters name."""
+    model = load_model(model_path(parameters.compensation.model))
+    return model.model_id, populations(model)

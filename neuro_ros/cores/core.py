@@ -2,7 +2,7 @@
 """What every node's logic looks like: timestamped inputs and timer ticks in, messages out, no executor.
 
 A node of the graph is a thin shell around one `Core`. The shell, a test and the bag replay all drive the same object
-through the same five calls, which is what makes replay bit-identical. A core never reads a clock: the time of each call
+through the same six calls, which is what makes replay bit-identical. A core never reads a clock: the time of each call
 is an argument, and the stop-watch that measures durations is injected (`Clocks`). A core is not thread-safe; its driver
 makes one call at a time.
 
@@ -105,6 +105,10 @@ class Core:
 
     def receive(self, topic: str, message: object, now_ns: int) -> Sequence[Output]:
         """Take `message` that arrived on relative `topic` at host time `now_ns`."""
+        return ()
+
+    def afterwards(self) -> Sequence[Output]:
+        """Do what can wait until the outputs of the last call are out; the driver calls it after each."""
         return ()
 
     def tick(self, timer: str, now_ns: int) -> Sequence[Output]:

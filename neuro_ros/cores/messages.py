@@ -28,6 +28,7 @@ __all__ = [
     "Header",
     "Image",
     "PtpMessage",
+    "RolloutStatus",
     "SnnTelemetry",
     "SpikeTensor",
     "Temperature",
@@ -215,6 +216,37 @@ class ThermalCompensation:
 
 
 @dataclass(slots=True)
+class RolloutStatus:
+    """Where the roll-out of another model stands, and the decays of the models that run."""
+
+    BASELINE: ClassVar[int] = 0
+    SHADOW: ClassVar[int] = 1
+    CANARY: ClassVar[int] = 2
+    PROMOTED: ClassVar[int] = 3
+    ROLLED_BACK: ClassVar[int] = 4
+
+    header: Header = field(default_factory=Header)
+    phase: int = 0
+    since: int = 0
+    live_id: str = ""
+    candidate_id: str = ""
+    previous_id: str = ""
+    share: float = 0.0
+    canary_s: float = 0.0
+    suspended: bool = False
+    switching: str = ""
+    cause: str = ""
+    reason: str = ""
+    step_s: float = math.nan
+    live_layer: Sequence[str] = ()
+    live_du: Sequence[int] = ()
+    live_dv: Sequence[int] = ()
+    other_layer: Sequence[str] = ()
+    other_du: Sequence[int] = ()
+    other_dv: Sequence[int] = ()
+
+
+@dataclass(slots=True)
 class CanaryReport:
     """Health of the network as the canary judges it, and where a roll-out stands."""
 
@@ -309,6 +341,7 @@ ROS_TYPES: dict[type, str] = {
             PtpMessage,
             ThermalCompensation,
             CanaryReport,
+            RolloutStatus,
             ExternalTrigger,
         )
     },

@@ -2,9 +2,10 @@
 """Logic of the ``snn_inference`` node: spike tensors in, gestures and telemetry out, state kept per stream.
 
 One call of `SnnInferenceCore.receive` runs one window to its end, so a driver that must stay responsive makes the calls
-from a thread of its own. Files are read and written by the driver: the core hands out and takes in `NetworkState`.
+from a thread of its own. Files are read and written by the driver: the core hands out and takes in `NetworkState`. What
+one model does with a window is `neuro_ros.cores.arm`'s; that there may be two of them, `neuro_ros.cores.arms`'.
 
-This module refuses to know about rclpy, threads, files other than the model, and whose camera it is.
+This module refuses to know about rclpy, threads, files other than models, and whose camera it is.
 """
 
 from __future__ import annotations
@@ -18,25 +19,28 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from neuro_ros.cores.chip_estimate import ChipEstimate
-from neuro_ros.cores.continuity import Position, Verdict, judge
+from neuro_ros.canary import Command
+from neuro_ros.cores.arm import Arm
+from neuro_ros.cores.arms import Arms
+from neuro_ros.cores.candidate import ModelFolders, check_candidate
 from neuro_ros.cores.core import Clocks, Core, Health, HealthLevel, Output
 from neuro_ros.cores.files import model_path
 from neuro_ros.cores.messages import (
     ClockModel,
     Gesture,
-    Header,
+    RolloutStatus,
     SnnTelemetry,
     SpikeTensor,
     Temperature,
     ThermalCompensation,
 )
 from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
-from neuro_ros.cores.snn_statistics import Period, WindowCounters, percentile
+from neuro_ros.cores.snn_statistics import WindowCounters
 from neuro_ros.cores.state_record import StateRecord
-from neuro_ros.cores.stream_network import Stream, StreamNetwork
-from neuro_ros.events.tensor import TensorError, active_indices, bitmap_bytes, count_active, decode_tensor
-from neuro_ros.snn import CountsCosts, Engine, EngineError, NetworkState, WindowResult, load_model
+from neuro_ros.cores.stream_network import StreamNetwork
+from neuro_ros.errors import NeuroRosError
+from neuro_ros.events.tensor import TensorError, active_indices, count_active, decode_tensor
+from neuro_ros.snn import CountsCosts, Engine, Model, NetworkState, load_model
 from neuro_ros.thermal import Die, DriftingEngine, create_silicon
 
 __all__ = ["SnnInferenceCore"]
@@ -64,7 +68,9 @@ class SnnInferenceCore(Core):
     model : Model
         The live model.
     counters : WindowCounters
-        Since activation.
+        Of the live arm, since activation.
+    arms : Arms
+        The live model, a second one beside it, and where its roll-out stands.
 
     Raises
     ------
@@ -81,34 +87,34 @@ class SnnInferenceCore(Core):
         "thermal/compensation": ThermalCompensation,
         "clock/model": ClockModel,  # saved with the state
     }
-    outputs: ClassVar[Mapping[str, type]] = {"gesture": Gesture, "snn/telemetry": SnnTelemetry}
+    outputs: ClassVar[Mapping[str, type]] = {
+        "gesture": Gesture,
+        "gesture/shadow": Gesture,
+        "snn/telemetry": SnnTelemetry,
+        "rollout": RolloutStatus,
+    }
 
     def __init__(self, parameters: SnnInferenceParameters, clocks: Clocks | None = None) -> None:
-        trusted = [key for key in parameters.trusted_keys if key]  # [''] stands for an empty list in a YAML file
-        self.model = load_model(model_path(parameters.model), parameters.model_key or None, trusted)
-        self.model.require_binary_windows()
         self._parameters = parameters
         self._clocks = clocks or Clocks()
-        self._chip = ChipEstimate(self.model, parameters.chip, parameters.power_budget_w) if parameters.chip else None
+        model = self._read(parameters.model)
         self._die: Die | None = None
         if parameters.emulated_silicon.profile != "digital":
             # Whoever reads the temperature reads that of the emulated chip, too.
             self._die = Die(create_silicon(parameters.emulated_silicon.profile, parameters.emulated_options()))
             self.inputs = {**type(self).inputs, "temperature": Temperature}  # type: ignore[misc]
-        self._network = StreamNetwork(
-            self.model, parameters.backend, parameters.max_streams, self._around, parameters.constant_time
-        )
-        self._cells = self.model.bins * self.model.cells
-        self._nothing: NDArray[Any] = np.zeros(bitmap_bytes(self._cells), np.uint8)
-        if not parameters.constant_time:
-            self._nothing = np.zeros(0, np.uint32)
-        self._neurons = tuple(math.prod(shape) for shape in self.model.network.shapes)
-        self._layer_names = [layer.name for layer in self.model.network.layers]
+        self.arms = Arms(Arm(model, parameters, self._clocks, self._around), self._clocks)
+        self._cells = self.arms.live.cells
         self._refusals: set[str] = set()
         self._last_refusal = ""
         self._record = StateRecord(parameters.max_streams)
+        self._judged = WindowCounters()
         self._warm_up()
-        self._start_counting()
+
+    def _read(self, name: str) -> Model:
+        parameters = self._parameters
+        trusted = [key for key in parameters.trusted_keys if key]  # [''] stands for an empty list in a YAML file
+        return load_model(model_path(name), parameters.model_key or None, trusted)
 
     def _around(self, engine: Engine) -> Engine:
         return engine if self._die is None else DriftingEngine(engine, self._die)
@@ -121,15 +127,19 @@ class SnnInferenceCore(Core):
             for data in (bytes(size), np.zeros(size, np.uint8)):
                 active_indices(decode_tensor(encoding, data, self._cells), self._cells, 0)
 
-    def _start_counting(self) -> None:
-        self.counters = WindowCounters()
-        self._judged = WindowCounters()
-        self._synaptic_operations = 0
-        self._steps = 0
-        self._latencies_s: list[float] = []
-        self._figures: dict[str, float] = {}
-        self._period = Period(self.model.cells, self._neurons)
-        self._network.restart_counters()
+    @property
+    def model(self) -> Model:
+        """The live model."""
+        return self.arms.live.model
+
+    @property
+    def counters(self) -> WindowCounters:
+        """What happened to the windows of the live arm since activation."""
+        return self.arms.live.counters
+
+    @property
+    def _network(self) -> StreamNetwork:
+        return self.arms.live.network
 
     # ---------------------------------------------------------------- the contract of a core
 
@@ -139,77 +149,58 @@ class SnnInferenceCore(Core):
 
     def activate(self, now_ns: int) -> Sequence[Output]:
         """Count anew; what was published while inactive is missing, but not lost."""
-        self._start_counting()
-        if self._chip is not None:
-            self._chip.restart(now_ns)
-        for stream in self._network.streams.values():
-            if stream.position is not None and not stream.position.restored:
-                stream.position.absent = True
-        return ()
+        self._judged = WindowCounters()
+        return self.arms.activate(now_ns)
 
     def receive(self, topic: str, message: object, now_ns: int) -> Sequence[Output]:
         """Run a window, or take new register values; never raises on what a message holds."""
         if topic == "spikes" and isinstance(message, SpikeTensor):
             return self._window(message, now_ns)
         if topic == "thermal/compensation" and isinstance(message, ThermalCompensation):
-            self._network.registers.take(message, self._network.engine)
+            return self._compensate(message, now_ns)
         if topic == "clock/model" and isinstance(message, ClockModel):
             self._record.hear(message)
         if self._die is not None and isinstance(message, Temperature) and abs(message.temperature) < _HOTTEST_CELSIUS:
             self._die.celsius = message.temperature
         return ()
 
+    def afterwards(self) -> Sequence[Output]:
+        """Run the window through the arm that is not published."""
+        return self.arms.afterwards()
+
     def tick(self, timer: str, now_ns: int) -> Sequence[Output]:
-        """Publish telemetry; forget streams that were silent too long."""
-        self._network.expire(_TELEMETRY_PERIOD_NS, self._parameters.stream_idle_s)
-        return (Output("snn/telemetry", self._telemetry(now_ns)),)
+        """Publish telemetry, of each arm that runs; forget streams that were silent too long."""
+        for arm in self.arms.running:
+            arm.network.expire(_TELEMETRY_PERIOD_NS, self._parameters.stream_idle_s)
+        return [Output("snn/telemetry", found) for found in self.arms.telemetry(now_ns, self._record.age_s(now_ns))]
 
     def reconfigure(self, parameters: object) -> None:
         """Use other policies and thresholds from the next window on."""
         if not isinstance(parameters, SnnInferenceParameters):
             raise TypeError(f"parameters are {type(parameters).__name__}, must be SnnInferenceParameters")
         self._parameters = parameters
+        for arm in self.arms.all:
+            arm.parameters = parameters
 
     def close(self) -> None:
-        """Release the back end."""
-        self._network.close()
+        """Release the back ends."""
+        self.arms.close()
 
     # ---------------------------------------------------------------- windows
 
     def _window(self, message: SpikeTensor, now_ns: int) -> Sequence[Output]:
         self.counters.received += 1
         refusal = self._misfit(message)
-        cells = self._nothing
+        cells: NDArray[Any] | None = None
         if not refusal:
             try:
                 cells = self._active(message)
             except TensorError as error:
                 refusal = f"the data of a window is not usable: {error}"
-        if refusal:
+        if cells is None:
             self._refuse(message, refusal)
             return ()
-        stream_id = message.header.frame_id
-        stream = self._network.streams.get(stream_id)
-        verdict = judge(stream.position if stream else None, message, self._parameters)
-        if not verdict.run:
-            self.counters.repeated += 1
-            return ()
-        if stream is None:
-            stream = self._network.add(stream_id)
-        self._count(message, verdict)
-        if not self._network.select(stream_id, now_ns):
-            return self._give_up(stream, message)
-        try:
-            if verdict.reset:
-                self._network.reset()
-            if self._late(message, now_ns):
-                self._skip(stream, message)
-                self.counters.late_skipped += 1
-                return ()
-            return self._run(stream, message, cells, verdict.withheld)
-        except EngineError as error:
-            kept = self._network.fail(error, now_ns)
-            return self._give_up(stream, message, kept)
+        return self.arms.window(message, cells, now_ns)
 
     def _misfit(self, message: SpikeTensor) -> str:
         """Return why a window does not fit the model; empty when it does."""
@@ -245,95 +236,66 @@ class SnnInferenceCore(Core):
         if kind not in self._refusals and len(self._refusals) < _MAX_REFUSALS_LOGGED:
             self._refusals.add(kind)
             _LOG.error("%s; such windows are refused and counted from now on", reason)
-        stream = self._network.streams.get(message.header.frame_id)
-        if stream is None or stream.position is None:
-            return
-        position = stream.position
-        if message.epoch == position.epoch and message.sequence > position.sequence:
-            self.counters.lost += message.sequence - position.sequence - 1
-            position.sequence = message.sequence
-            position.broken = True
+        for arm in self.arms.running:
+            arm.skip(message)
 
-    def _count(self, message: SpikeTensor, verdict: Verdict) -> None:
-        self.counters.lost += verdict.lost
-        self.counters.missed_inactive += verdict.missed
-        self.counters.gaps += verdict.gap
-        self.counters.backwards += verdict.backwards
-        self.counters.withheld += message.windows_withheld
-        self.counters.incomplete += not message.complete
+    def _compensate(self, message: ThermalCompensation, now_ns: int) -> Sequence[Output]:
+        """Give register values to the arm whose model they are for, and rest the second arm when it is too hot."""
+        for arm in self.arms.all:
+            # Whoever names no model means the live one, unless there is nothing to program.
+            meant = arm is self.arms.live if message.layer else True
+            if message.model_id == arm.model.model_id or (meant and message.model_id not in self.arms.model_ids):
+                arm.network.registers.take(message, arm.network.engine)
+        self.arms.throttle(message)
+        return self.arms.news(now_ns)
 
-    def _late(self, message: SpikeTensor, now_ns: int) -> bool:
-        """Count a late window; True when the policy skips it."""
-        if now_ns - message.header.stamp <= self._parameters.late_after_s * _NS_PER_S:
-            return False
-        self.counters.late += 1
-        return self._parameters.late_policy == "skip"
+    # ---------------------------------------------------------------- roll-out
 
-    def _give_up(self, stream: Stream, message: SpikeTensor, kept: bool = False) -> Sequence[Output]:
-        """Count a window that the back end failed on; `kept`: the stream goes on from its last snapshot."""
-        self.counters.failed += 1
-        self._skip(stream, message)
-        if kept and stream.parked is not None and stream.position is not None:
-            stream.position.broken, stream.position.restored = False, True
-            stream.position.sensor_end_ns = stream.parked.sensor_end_ns
-        return ()
+    def build_candidate(self, name: str) -> tuple[Arm, str]:
+        """Make an arm of another model, at rest, and return it with the file that the model came from.
 
-    @staticmethod
-    def _skip(stream: Stream, message: SpikeTensor) -> None:
-        stream.position = Position(message.epoch, message.sequence, message.sensor_end_ns, broken=True)
+        Takes its time, and may be called in any thread: it reads the parameters and the live model, and changes
+        nothing. The caller closes the arm unless it becomes part of `arms`.
 
-    def _run(self, stream: Stream, message: SpikeTensor, cells: NDArray[Any], withheld: int) -> list[Output]:
-        parameters, bins = self._parameters, self.model.bins
-        window_s = self.model.window_length_ns / _NS_PER_S
-        for _ in range(withheld):
-            result = self._step(self._nothing)
-            stream.evidence.add(result.spike_counts, window_s, parameters.evidence_half_life_s)
-        started_ns = self._clocks.stopwatch_ns()
-        result = self._step(cells)
-        inference_s = (self._clocks.stopwatch_ns() - started_ns) / _NS_PER_S if started_ns else math.nan
-        self._period.time(inference_s, bins)
-        elapsed_s = window_s
-        if stream.position is not None:
-            since_ns = message.sensor_end_ns - stream.position.sensor_end_ns - withheld * self.model.window_length_ns
-            elapsed_s = max(window_s, since_ns / _NS_PER_S)
-        stream.evidence.add(result.spike_counts, elapsed_s, parameters.evidence_half_life_s)
-        stream.position = Position(message.epoch, message.sequence, message.sensor_end_ns)
-        self.counters.processed += 1
-        class_index, confidence = stream.evidence.decide(
-            parameters.confidence_threshold, self.model.confidence_exponent, parameters.confidence_release
-        )
-        return [
-            Output(
-                "gesture",
-                Gesture(
-                    header=Header(message.header.stamp, message.header.frame_id),
-                    sequence=message.sequence,
-                    epoch=message.epoch,
-                    model_id=self.model.model_id,
-                    label=self.model.labels[class_index] if class_index >= 0 else "",
-                    class_index=class_index,
-                    confidence=confidence,
-                    spike_counts=result.spike_counts.tolist(),
-                    latency_s=self._latency_s(message),
-                    inference_s=inference_s,
-                ),
-            )
-        ]
+        Raises
+        ------
+        CandidateError
+            The file lies outside the model folders, or the model reads other windows or has other labels.
+        ModelError
+            The file is missing or not usable, or not signed by a trusted key.
+        EngineError, ChipError
+            The back end cannot be built for it.
+        """
+        path = ModelFolders(self._parameters.model, self._parameters.model_folders).find(name)
+        model = self._read(str(path))
+        check_candidate(self.model, model)
+        return Arm(model, self._parameters, self._clocks, self._around), str(path)
 
-    def _step(self, cells: NDArray[Any]) -> WindowResult:
-        result = self._network.run(cells)
-        self._period.add(result)
-        self._synaptic_operations += result.synaptic_ops
-        self._steps += result.bins
-        return result
+    def switch(self, command: Command, now_ns: int, path: str = "", **options: Any) -> Sequence[Output]:
+        """Carry out a switch whole, building the candidate here; see `Arms.begin` for the options.
 
-    def _latency_s(self, message: SpikeTensor) -> float:
-        system_ns = self._clocks.system_ns()
-        if not message.closed_at or not system_ns:
-            return math.nan
-        latency_s = (system_ns - message.closed_at) / _NS_PER_S
-        self._latencies_s.append(latency_s)
-        return latency_s
+        A driver that must not wait calls `Arms.begin`, `build_candidate` and `Arms.commit` where it suits.
+
+        Raises
+        ------
+        NeuroRosError
+            It does not fit, or there is no usable candidate; nothing changes then but the history.
+        """
+        self.arms.begin(command, path, **options)
+        try:
+            if command is Command.SHADOW:
+                candidate, found = self.build_candidate(path)
+                self.arms.commit(now_ns, candidate, found)
+            else:
+                self.arms.commit(now_ns)
+        except NeuroRosError as error:
+            self.arms.abort(str(error), now_ns)
+            raise
+        return self.arms.news(now_ns)
+
+    def resume(self, record: Mapping[str, Any], now_ns: int) -> None:
+        """Take up a roll-out of before a restart; see `Arms.resume`."""
+        self.arms.resume(record, lambda path: self.build_candidate(path)[0], now_ns)
 
     # ---------------------------------------------------------------- saved states
 
@@ -347,12 +309,12 @@ class SnnInferenceCore(Core):
         state = self._network.snapshot(stream_id)
         return state if state is None else self._record.dated(state)
 
-    def snapshots(self) -> list[NetworkState]:
-        """Return a copy of the state of every stream, and take note of how long that took."""
+    def snapshots(self) -> list[tuple[Arm, NetworkState]]:
+        """Return a copy of the state of every stream of every arm, and take note of how long that took."""
         started_ns = self._clocks.stopwatch_ns()
-        states = [self.snapshot(stream_id) for stream_id in self.stream_ids]
+        states = [(arm, arm.network.snapshot(stream_id)) for arm in self.arms.all for stream_id in arm.network.streams]
         self._record.snapshot_took((self._clocks.stopwatch_ns() - started_ns) / _NS_PER_S)
-        return [state for state in states if state is not None]
+        return [(arm, self._record.dated(state)) for arm, state in states if state is not None]
 
     def restore(self, state: NetworkState, stream_id: str = "", adopt: bool = False) -> str:
         """Take up a saved state between two windows; see `StreamNetwork.restore`."""
@@ -368,59 +330,17 @@ class SnnInferenceCore(Core):
 
     # ---------------------------------------------------------------- telemetry and health
 
-    def _telemetry(self, now_ns: int) -> SnnTelemetry:
-        period, counters = self._period, self.counters
-        if self._chip is not None:
-            self._chip.update(period, now_ns)
-        steps_s, windows_s = period.percentiles()
-        dead, saturated = period.dead_and_saturated(self._network.engine)
-        latencies = sorted(self._latencies_s)
-        self._figures = {
-            "window_time_p50_s": windows_s[0],
-            "window_time_p99_s": windows_s[2],
-            "latency_p50_s": percentile(latencies, 0.5),
-            "latency_p99_s": percentile(latencies, 0.99),
-        }
-        self._latencies_s = []
-        message = SnnTelemetry(
-            header=Header(now_ns, self._network.last_stream),
-            model_id=self.model.model_id,
-            backend=self._parameters.backend,
-            arm="live",
-            compensation_id_applied=self._network.registers.applied_id,
-            layer=list(self._layer_names),
-            firing_rate=period.firing_rates,
-            dead_neurons=dead,
-            saturated_neurons=saturated,
-            input_rate=period.input_rate,
-            synaptic_operations=self._synaptic_operations,
-            neuron_updates=self._steps * sum(self._neurons),
-            step_time_p50_s=steps_s[0],
-            step_time_p95_s=steps_s[1],
-            step_time_p99_s=steps_s[2],
-            window_time_p50_s=windows_s[0],
-            window_time_p95_s=windows_s[1],
-            window_time_p99_s=windows_s[2],
-            windows_in=counters.received,
-            windows_skipped=counters.skipped,
-            windows_lost=counters.lost,
-            state_resets=self._network.resets,
-            state_save_age_s=self._record.age_s(now_ns),
-            **(self._chip.fields() if self._chip is not None else {}),
-        )
-        self._period = Period(self.model.cells, self._neurons)
-        self._network.clear_neuron_spikes()
-        return message
-
     def diagnose(self, now_ns: int) -> Sequence[Health]:
-        """Judge windows, back end, saved state, register compensation, and the load of the chip where one is named."""
+        """Judge windows, back end, saved state, register compensation, roll-out, and the load of the chip, if any."""
+        live = self.arms.live
         judged = (
             self._window_health(),
             self._network_health(),
             self._state_health(now_ns),
             self._network.registers.health(),
+            self.arms.health(),
         )
-        return judged if self._chip is None else (*judged, self._chip.health(self._parameters.power_budget_w))
+        return judged if live.chip is None else (*judged, live.chip.health(self._parameters.power_budget_w))
 
     def _window_health(self) -> Health:
         before, now = self._judged, self.counters
@@ -443,14 +363,14 @@ class SnnInferenceCore(Core):
             "backend": self._parameters.backend,
             "emulated_silicon": self._parameters.emulated_silicon.profile,
             "restarts": self._network.restarts,
-            **self._figures,
+            **self.arms.live.figures,
         }
         engine: object = self._network.engine
         if isinstance(engine, CountsCosts):  # as building anew for other registers does
             values |= engine.costs()
         if engine is None:
             return Health("network", HealthLevel.ERROR, f"back end is down: {self._network.error}", values)
-        median_s = self._figures.get("window_time_p50_s", math.nan)
+        median_s = self.arms.live.figures.get("window_time_p50_s", math.nan)
         if median_s > self._parameters.window_time_warn_s:
             text = (
                 f"a window takes {median_s:.3g} s, above window_time_warn_s {self._parameters.window_time_warn_s:g} s"

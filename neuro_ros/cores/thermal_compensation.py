@@ -7,7 +7,9 @@ replay drives it: build it with ``replace(parameters, {"sensor": "topic"})`` and
 ways then take the same path through plausibility, choice, age and silicon.
 
 A ``thermal/compensation`` goes out with every reading of the source that counts, and when the state changes without
-one. The arithmetic is `neuro_ros.thermal`'s; registers are `neuro_ros.cores.chip_compensation`'s.
+one. While a roll-out has two models running, on silicon that drifts, each of them gets one of its own: ``rollout``
+tells which they are and what their time constants are. The live one's goes last, so that it is the one that latches.
+The arithmetic is `neuro_ros.thermal`'s; registers are `neuro_ros.cores.chip_compensation`'s.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from typing import ClassVar
 
 from neuro_ros.cores.chip_compensation import ChipCompensation
 from neuro_ros.cores.core import Clocks, Core, Health, HealthLevel, Output
-from neuro_ros.cores.messages import Header, SnnTelemetry, Temperature, ThermalCompensation
+from neuro_ros.cores.messages import Header, RolloutStatus, SnnTelemetry, Temperature, ThermalCompensation
 from neuro_ros.cores.parameters.thermal_compensation import ThermalCompensationParameters
 from neuro_ros.thermal import (
+    Population,
     Readings,
     SensorError,
     SensorNotReadyError,
@@ -40,8 +43,10 @@ __all__ = ["ThermalCompensationCore"]
 _S = 1_000_000_000
 _TOPIC = "temperature"
 _TELEMETRY = "snn/telemetry"
+_ROLLOUT = "rollout"
 _OUTPUT = "thermal/compensation"
 _TIMER = "read"
+_REGISTER_MAX = 4095
 _ARM = "live"  # of the network whose word counts; the shadow runs on the same silicon
 _LOAD = ("everything runs", "shadow model off", "standby")
 
@@ -65,7 +70,7 @@ class ThermalCompensationCore(Core):
         On drifting silicon: the model file is missing or not usable.
     """
 
-    inputs: ClassVar[Mapping[str, type]] = {_TOPIC: Temperature, _TELEMETRY: SnnTelemetry}
+    inputs: ClassVar[Mapping[str, type]] = {_TOPIC: Temperature, _TELEMETRY: SnnTelemetry, _ROLLOUT: RolloutStatus}
     outputs: ClassVar[Mapping[str, type]] = {_TOPIC: Temperature, _OUTPUT: ThermalCompensation}
     _LEVELS: ClassVar[Mapping[ThermalState, HealthLevel]] = {
         ThermalState.NOMINAL: HealthLevel.OK,
@@ -76,7 +81,8 @@ class ThermalCompensationCore(Core):
 
     def __init__(self, parameters: ThermalCompensationParameters, clocks: Clocks | None = None) -> None:
         self._parameters = parameters
-        self._chip = ChipCompensation(parameters)
+        self._chip = self._own = ChipCompensation(parameters)  # of the live model, and of the configured one
+        self._others: dict[str, ChipCompensation] = {}  # of what runs beside the live model
         self._fell_back = ""
         self._sensors = self._open()
         self._source = self._sensors[0].source if self._sensors else "topic"
@@ -84,7 +90,7 @@ class ThermalCompensationCore(Core):
         # network says matters only where its registers are changed.
         self.inputs = {} if self._sensors else {_TOPIC: Temperature}  # type: ignore[misc]
         if self._chip.drifts:
-            self.inputs = {**self.inputs, _TELEMETRY: SnnTelemetry}  # type: ignore[misc]
+            self.inputs = {**self.inputs, _TELEMETRY: SnnTelemetry, _ROLLOUT: RolloutStatus}  # type: ignore[misc]
         if not self._sensors:
             self.outputs = {_OUTPUT: ThermalCompensation}  # type: ignore[misc]
         self._readings = Readings(asdict(parameters.plausibility), parameters.sensor_choice, self._silent_after_s())
@@ -147,12 +153,12 @@ class ThermalCompensationCore(Core):
         self._active = True
         self._watch.start(now_ns)
         self._chip.activate(now_ns)
-        return [self._compensation(now_ns)]
+        return self._compensations(now_ns)
 
     def deactivate(self, now_ns: int) -> Sequence[Output]:
         """Fall silent and release the sensors, keep the temperature."""
         self._active = False
-        self._chip.save(now_ns, at_once=True)
+        self._own.save(now_ns, at_once=True)
         for sensor in self._sensors:
             sensor.close()
         return ()
@@ -165,9 +171,12 @@ class ThermalCompensationCore(Core):
     def receive(self, topic: str, message: object, now_ns: int) -> Sequence[Output]:
         """Take a reading that somebody else published, or the network's word for what it runs with."""
         if isinstance(message, SnnTelemetry):
-            if message.arm == _ARM:
-                self._chip.hear(message.compensation_id_applied, message.model_id, now_ns)
+            chip = self._chip if message.arm == _ARM else self._others.get(message.model_id)
+            if chip is not None:
+                chip.hear(message.compensation_id_applied, message.model_id, now_ns)
             return ()
+        if isinstance(message, RolloutStatus):
+            return self._follow(message, now_ns)
         if self._sensors or not isinstance(message, Temperature):
             return ()
         source = message.header.frame_id or "topic"
@@ -175,6 +184,40 @@ class ThermalCompensationCore(Core):
             self._not_meant += 1
             return ()
         return self._take(source, message.temperature, now_ns)
+
+    def _follow(self, status: RolloutStatus, now_ns: int) -> Sequence[Output]:
+        """Compensate the models that run now, each by its own time constants."""
+        if not self._own.drifts or not _tells_decays(status):
+            return ()
+        known = {chip.model_id: chip for chip in (self._own, self._chip, *self._others.values())}
+        self._chip = self._chip_of(
+            status.live_id, known, status.live_layer, status.live_du, status.live_dv, status.step_s
+        )
+        other_id = status.candidate_id or status.previous_id
+        self._others = {}
+        if other_id and len(status.other_layer):
+            self._others[other_id] = self._chip_of(
+                other_id, known, status.other_layer, status.other_du, status.other_dv, status.step_s
+            )
+        if math.isfinite(self._watch.celsius):
+            for chip in (self._chip, *self._others.values()):
+                if chip.model_id not in known:
+                    chip.update(self._watch.celsius, now_ns)
+        return self._compensations(now_ns)
+
+    def _chip_of(
+        self,
+        model_id: str,
+        known: Mapping[str, ChipCompensation],
+        layer: Sequence[str],
+        du: Sequence[int],
+        dv: Sequence[int],
+        step_s: float,
+    ) -> ChipCompensation:
+        if model_id in known:
+            return known[model_id]
+        nominal = tuple(Population(name, int(u), int(v), step_s) for name, u, v in zip(layer, du, dv, strict=True))
+        return ChipCompensation(self._parameters, (model_id, nominal))
 
     def tick(self, timer: str, now_ns: int) -> Sequence[Output]:
         """Read the sensors; without a reading speak up only when state or registers have changed."""
@@ -185,13 +228,13 @@ class ThermalCompensationCore(Core):
                 reading = Temperature(Header(stamp=now_ns, frame_id=sensor.source), celsius)
                 outputs += [Output(_TOPIC, reading), *self._take(sensor.source, celsius, now_ns)]
         state = self._state(now_ns)
-        relaxed = (
-            state is ThermalState.FAILSAFE
-            and self._parameters.watch.failsafe_policy == "nominal"
-            and self._chip.relax(self._watch.celsius, now_ns)
-        )
+        relaxed = False
+        if state is ThermalState.FAILSAFE and self._parameters.watch.failsafe_policy == "nominal":
+            relaxed = (
+                sum(chip.relax(self._watch.celsius, now_ns) for chip in self._chips) > 0
+            )  # all of them, not the first
         if relaxed or self._state(now_ns) != self._published_state:
-            outputs.append(self._compensation(now_ns))
+            outputs += self._compensations(now_ns)
         return outputs
 
     def _read(self, sensor: TemperatureSensor, now_ns: int) -> float | None:
@@ -211,32 +254,41 @@ class ThermalCompensationCore(Core):
         self._source, self._raw = source, celsius
         if verdict.believed:
             self._watch.update(celsius, now_ns)
-            self._chip.update(self._watch.celsius, now_ns)
+            for chip in self._chips:
+                chip.update(self._watch.celsius, now_ns)
             self._throttle.update(self._watch.celsius)
-        return [self._compensation(now_ns)]
+        return self._compensations(now_ns)
+
+    @property
+    def _chips(self) -> tuple[ChipCompensation, ...]:
+        """The compensation of every model that runs, the live one last."""
+        return (*self._others.values(), self._chip)
 
     def _state(self, now_ns: int) -> ThermalState:
         state = self._watch.state(now_ns)
         return ThermalState.COMPENSATING if state is ThermalState.NOMINAL and self._chip.compensating else state
 
-    def _compensation(self, now_ns: int) -> Output:
+    def _compensations(self, now_ns: int) -> list[Output]:
         state = self._published_state = self._state(now_ns)
-        return Output(
-            _OUTPUT,
-            ThermalCompensation(
-                header=Header(stamp=now_ns, frame_id=self._source),
-                temperature_celsius=self._watch.celsius,
-                source=self._source,
-                state=int(state),
-                silicon_profile=self._chip.silicon.name,
-                model_id=self._chip.model_id,
-                compensated_celsius=self._chip.centre_celsius,
-                compensation_id=self._chip.id,
-                compensation_id_applied=self._chip.applied_id,
-                throttle_level=self._throttle.level,
-                **asdict(self._chip.registers),
-            ),
-        )
+        return [
+            Output(
+                _OUTPUT,
+                ThermalCompensation(
+                    header=Header(stamp=now_ns, frame_id=self._source),
+                    temperature_celsius=self._watch.celsius,
+                    source=self._source,
+                    state=int(state),
+                    silicon_profile=chip.silicon.name,
+                    model_id=chip.model_id,
+                    compensated_celsius=chip.centre_celsius,
+                    compensation_id=chip.id,
+                    compensation_id_applied=chip.applied_id,
+                    throttle_level=self._throttle.level,
+                    **asdict(chip.registers),
+                ),
+            )
+            for chip in self._chips
+        ]
 
     def reconfigure(self, parameters: object) -> None:
         """Apply new limits."""
@@ -245,7 +297,8 @@ class ThermalCompensationCore(Core):
             self._readings.limits(asdict(parameters.plausibility), self._silent_after_s())
             self._watch.limits(**self._watch_limits())
             self._throttle.limits(**self._throttle_limits())
-            self._chip.reconfigure(parameters)
+            for chip in {id(chip): chip for chip in (self._own, *self._chips)}.values():
+                chip.reconfigure(parameters)
 
     # -- health --------------------------------------------------------------------------------------------------
 
@@ -299,3 +352,18 @@ class ThermalCompensationCore(Core):
         if level:
             text += f", until below {self._throttle.leaves_below_celsius:g} degree Celsius"
         return Health("throttle", HealthLevel(level), text, values)
+
+
+def _tells_decays(status: RolloutStatus) -> bool:
+    """Say whether a status tells what the models that run are like: one register pair a population, all of 12 bit."""
+    return bool(
+        status.live_id
+        and status.step_s > 0.0
+        and len(status.live_layer) == len(status.live_du) == len(status.live_dv)
+        and len(status.other_layer) == len(status.other_du) == len(status.other_dv)
+        and all(
+            value <= _REGISTER_MAX
+            for values in (status.live_du, status.live_dv, status.other_du, status.other_dv)
+            for value in values
+        )
+    )

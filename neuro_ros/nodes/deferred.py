@@ -63,12 +63,17 @@ class DeferredService:
     """
 
     def __init__(self, node: Node, kind: type, name: str, callback: Callable[[Any, Answer], None]) -> None:
+        self._node = node
         self._callback = callback
         self._asked: Answer | None = None
         self._service = cast(Any, node.create_service(kind, name, self._called))
         self._send = self._service.send_response
         # The executor calls the callback and then this, in one go; the header is known only here.
         self._service.send_response = self._respond
+
+    def destroy(self) -> None:
+        """Withdraw the service; answers that are still open are never sent."""
+        self._node.destroy_service(self._service)
 
     def _called(self, request: Any, response: Any) -> Any:
         self._asked = Answer(response, self._send)

@@ -155,7 +155,18 @@ class CoreDriver:
                 return None
             if outputs:
                 self._publish(outputs)
+            self._follow_up()
             return outputs
+
+    def _follow_up(self) -> None:
+        """Have the core do what could wait until now, and publish that too."""
+        try:
+            more = self.core.afterwards()
+        except Exception as error:  # noqa: BLE001 - as in `invoke`
+            self._failed("afterwards", error)
+            return
+        if more:
+            self._publish(more)
 
     def reconfigure(self, parameters: Any) -> None:
         """Have new, valid parameters applied after what is queued already; never dropped."""

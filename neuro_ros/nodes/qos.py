@@ -88,6 +88,7 @@ _PUBLISHERS = MappingProxyType(
         "clock/model": LATCHED,
         "thermal/compensation": LATCHED,
         "canary/report": LATCHED,
+        "rollout": LATCHED,
         "ptp": PTP,
         "events": EVENTS_IN,
         "spikes/image": IMAGE,

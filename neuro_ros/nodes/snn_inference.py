@@ -7,7 +7,7 @@ import contextlib
 import functools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures import wait as wait_for_all
@@ -16,13 +16,16 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
+from neuro_ros.cores.arm import Arm
+from neuro_ros.cores.core import Output
 from neuro_ros.cores.files import StateDirectory
-from neuro_ros.cores.messages import CanaryReport
 from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
+from neuro_ros.cores.rollout_memory import RolloutMemory
 from neuro_ros.cores.snn_inference import SnnInferenceCore
 from neuro_ros.errors import NeuroRosError
 from neuro_ros.nodes import conversion
 from neuro_ros.nodes.lifecycle import LifecycleShell
+from neuro_ros.nodes.model_switch import ModelSwitch
 from neuro_ros.nodes.run import run_node
 from neuro_ros.nodes.worker import PostedCall, Worker, drop_oldest
 from neuro_ros.snn import NetworkState
@@ -42,7 +45,10 @@ class SnnInferenceNode(LifecycleShell):
     """Lifecycle node around `SnnInferenceCore`; ``**kwargs`` as in `LifecycleShell`."""
 
     def __init__(self, **kwargs: Any) -> None:
+        self._configured_id = ""
         self._states: StateDirectory | None = None
+        self._memory = RolloutMemory("")
+        self._switch: ModelSwitch | None = None
         self._writer: Worker | None = None
         self._state_services: list[Any] = []
         self._save_timer: Any = None
@@ -56,20 +62,22 @@ class SnnInferenceNode(LifecycleShell):
         return super().on_configure(state)
 
     def configured(self) -> None:
-        """Take up saved states and offer the services."""
-        parameters = self.parameters
-        self._states = StateDirectory(parameters.state_directory, parameters.state_keep, parameters.max_streams)
+        """Take up the roll-out and saved states, and offer the services."""
+        self._states = self._folder(self.parameters.state_directory)
+        self._memory = RolloutMemory(self.parameters.state_directory)
+        self._configured_id = self.core.model.model_id
         if self._states:
             self._writer = Worker(f"{self.get_name()}.writer", _WAITING_SAVES)
+            self._resume()
             if self.parameters.restore_state:
                 self._restore_all()
         for name, service, answer in (
             ("save_state", "SaveState", self._save_state),
             ("load_state", "LoadState", self._load_state),
-            ("switch_model", "SwitchModel", self._switch_model),
         ):
             service_class = conversion.message_class(f"neuro_ros/srv/{service}")
             self._state_services.append(self.create_service(service_class, f"~/{name}", answer))
+        self._switch = ModelSwitch(self, self.core, self.call, self.publish, self.now_ns, lambda: self.active)
 
     def activated(self) -> None:
         """Start the periodic save."""
@@ -93,7 +101,10 @@ class SnnInferenceNode(LifecycleShell):
             self.get_logger().warning(f"the state was not on disk after {_LAST_SAVE_TIMEOUT_S:g} s")
 
     def released(self) -> None:
-        """Withdraw the services and end the writer."""
+        """Withdraw the services, end the loader of models and the writer."""
+        switch, self._switch = self._switch, None
+        if switch is not None and not switch.close(_LAST_SAVE_TIMEOUT_S):
+            self.get_logger().error("a candidate is still being built; its thread is left behind")
         services, self._state_services = self._state_services, []
         for service in services:
             self.destroy_service(service)
@@ -110,15 +121,65 @@ class SnnInferenceNode(LifecycleShell):
         windows = [call for call in waiting if call.kind == _WINDOW_CALL]
         return drop_oldest(windows or waiting, new)
 
+    def publish(self, outputs: Sequence[Output]) -> None:
+        """Publish, and keep every change of the roll-out on disk."""
+        super().publish(outputs)
+        if self._memory and any(output.topic == "rollout" for output in outputs):
+            self._keep_rollout()
+
+    # -- roll-out ------------------------------------------------------------------------------------------------
+
+    def _resume(self) -> None:
+        """Go on where the roll-out stood before a restart."""
+        try:
+            record = self._memory.load()
+            if record is not None:
+                self.core.resume(record, self.now_ns())
+        except NeuroRosError as error:
+            self.get_logger().error(f"the roll-out of before is not taken up, {self._configured_id} is live: {error}")
+
+    def _keep_rollout(self) -> None:
+        """Have the writer put the roll-out on disk; called where core calls run."""
+        memory, writer, core = self._memory, self._writer, self.core
+        if writer is None or core is None:
+            return
+        record = core.arms.record()
+        keep = frozenset(core.arms.model_ids)
+
+        def write() -> None:
+            try:
+                memory.save(record)
+                memory.tidy(keep)
+            except NeuroRosError as error:
+                self.get_logger().error(f"roll-out not kept: {error}", throttle_duration_sec=5.0)
+                self._tell(core, functools.partial(core.arms.note_record, str(error)))
+                return
+            self._tell(core, functools.partial(core.arms.note_record, ""))
+
+        writer.request(write)
+
     # -- states --------------------------------------------------------------------------------------------------
 
     def _restore_all(self) -> None:
-        states, refused = self._directory().load_all(self.core.model)
-        for reason in refused:
-            self.get_logger().warning(f"saved state not taken up: {reason}")
-        for state in states:
-            self.core.restore(state)  # the worker has nothing to do yet
-            self.get_logger().info(f"restored the state of stream {state.stream_id!r} after window {state.sequence}")
+        for arm in self.core.arms.all:
+            states, refused = self._directory_of(arm).load_all(arm.model)
+            for reason in refused:
+                self.get_logger().warning(f"saved state not taken up: {reason}")
+            for state in states:
+                arm.network.restore(state)  # the worker has nothing to do yet
+                self.get_logger().info(
+                    f"restored the state of stream {state.stream_id!r} after window {state.sequence}"
+                )
+
+    def _directory_of(self, arm: Arm) -> StateDirectory:
+        """Return the folder of an arm's states: that of the parameters for the configured model, else one below."""
+        model_id = arm.model.model_id
+        if not self._directory() or model_id == self._configured_id:
+            return self._directory()
+        return self._folder(self._memory.states(model_id))
+
+    def _folder(self, directory: str) -> StateDirectory:
+        return StateDirectory(directory, self.parameters.state_keep, self.parameters.max_streams)
 
     def _directory(self) -> StateDirectory:
         if self._states is None:
@@ -126,12 +187,13 @@ class SnnInferenceNode(LifecycleShell):
         return self._states
 
     def _save_all(self) -> Future[list[Future[str]]]:
-        """Take a snapshot of every stream, where the network runs, and hand them to the writer."""
+        """Take a snapshot of every stream of every arm, where the network runs, and hand them to the writer."""
         core = self.core
-        directory = self._directory()
 
         def save() -> list[Future[str]]:
-            return [self._write(state, directory.path(state.stream_id)) for state in core.snapshots()]
+            return [
+                self._write(state, self._directory_of(arm).path(state.stream_id)) for arm, state in core.snapshots()
+            ]
 
         return self.call(save)
 
@@ -170,7 +232,7 @@ class SnnInferenceNode(LifecycleShell):
             if snapshot is None:
                 what = f"stream {request.stream_id!r}" if request.stream_id else "any stream"
                 raise NeuroRosError(f"there is no state of {what} yet")
-            path = directory.confine(request.path) if request.path else directory.path(snapshot.stream_id)
+            path = directory.confine(request.path) if request.path else self._own_path(snapshot.stream_id)
             response.digest = self._write(snapshot, path).result(_SERVICE_TIMEOUT_S)
             response.path, response.success = str(path), True
         except NeuroRosError as error:
@@ -201,14 +263,8 @@ class SnnInferenceNode(LifecycleShell):
             response.message = f"not done after {_SERVICE_TIMEOUT_S:g} s: the network is busy; it will be done"
         return response
 
-    def _switch_model(self, request: Any, response: Any) -> Any:  # noqa: ARG002 - every command gets one answer
-        """Answer `SwitchModel`: there are no arms to switch between."""
-        response.accepted = False
-        response.phase = CanaryReport.BASELINE
-        response.message = (
-            "model roll-out is not in this release; set the parameter model, then clean up and configure the node"
-        )
-        return response
+    def _own_path(self, stream_id: str) -> Path:
+        return self._directory_of(self.core.arms.live).path(stream_id)
 
 
 def main() -> int:

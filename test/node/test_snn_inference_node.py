@@ -30,7 +30,7 @@ from neuro_ros.snn import (
     save_model,
     save_state,
 )
-from neuro_ros.srv import LoadState, SaveState, SwitchModel
+from neuro_ros.srv import LoadState, SaveState
 
 SUCCESS, FAILURE, ERROR = (
     TransitionCallbackReturn.SUCCESS,
@@ -539,11 +539,3 @@ def test_without_a_state_directory_services_refuse(bed, inference):
         answer = bed.call(kind, f"snn_inference/{service}", kind.Request(path="x"))
         assert not answer.success
         assert answer.message
-
-
-def test_switching_models_is_refused_not_pretended(bed, inference):
-    up(inference())
-    for command in (SwitchModel.Request.SHADOW, SwitchModel.Request.PROMOTE, 99):
-        answer = bed.call(SwitchModel, "snn_inference/switch_model", SwitchModel.Request(command=command))
-        assert not answer.accepted
-        assert "not in this release" in answer.message

@@ -31,6 +31,7 @@ FILLED = [
     messages.PtpMessage(type=3, source_port_identity="me", log_interval=-3),
     messages.ThermalCompensation(source="x", layer=["l"], du=[4095], dv=[0], clipped=[True], remaining_error=[0.1]),
     messages.CanaryReport(alarms=["silent"], layer=["l"], baseline_rate=[0.125], observed_rate=[0.25]),
+    messages.RolloutStatus(phase=1, live_id="m-1", other_layer=["l"], other_du=[4095], other_dv=[128]),
     messages.ExternalTrigger(id=7, edge=1, sensor_time_ns=44),
     messages.EventPacket(height=480, width=640, seq=1, encoding="evt3", events=b"\x01\x02"),
     messages.Temperature(temperature=40.5, variance=0.25),

@@ -27,6 +27,7 @@ class RecorderParameters:
             "temperature:sensor_msgs/msg/Temperature",
             "thermal/compensation:neuro_ros/msg/ThermalCompensation",
             "canary/report:neuro_ros/msg/CanaryReport",
+            "rollout:neuro_ros/msg/RolloutStatus",
             "ptp:neuro_ros/msg/PtpMessage",
             "events:event_camera_msgs/msg/EventPacket",
             "events/trigger:neuro_ros/msg/ExternalTrigger",

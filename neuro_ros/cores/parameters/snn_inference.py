@@ -26,6 +26,11 @@ class SnnInferenceParameters:
     trusted_keys: tuple[str, ...] = parameter(
         [""], "public keys (files, or env:NAME), one of which must have signed the model; empty names count for nothing"
     )
+    model_folders: tuple[str, ...] = parameter(
+        [""],
+        "further folders that a candidate of switch_model may lie in, besides those of model and of the shipped "
+        "models; empty names count for nothing",
+    )
     backend: str = parameter(
         "fixed",
         "what runs the network: fixed (this CPU, exact), lava (Loihi 2 simulation), loihi (Loihi 2, needs hardware)",

@@ -69,7 +69,7 @@ def test_rolling_back_returns_to_the_old_model_from_everywhere(commands):
     rollout = started(*commands)
     assert do(rollout, Command.ROLLBACK).after is Phase.ROLLED_BACK
     assert (rollout.live_id, rollout.candidate_id, rollout.previous_id, rollout.share) == ("old", "", "", 0.0)
-    assert not rollout.publishes_candidate()
+    assert not any(rollout.publishes_candidate(sequence) for sequence in range(100))
     assert do(rollout, Command.SHADOW, "newer").after is Phase.SHADOW
 
 
@@ -139,7 +139,7 @@ def test_arguments_that_make_no_sense(command, options, named):
 def test_the_share_is_kept_in_any_stretch_of_windows(share, first, length):
     rollout = started(Command.SHADOW)
     do(rollout, Command.CANARY, share=share)
-    published = [rollout.publishes_candidate() for _ in range(first + length)][first:]
+    published = [rollout.publishes_candidate(first + index) for index in range(length)]
     assert abs(sum(published) - share * length) < 1.0 + 1e-6
 
 
@@ -168,6 +168,8 @@ def test_the_defaults_are_the_documented_ones():
         (Evidence(0, spike_rate_anomaly="layer conv fires 40 % less"), {"on_spike_rate": False}, ""),
         (Evidence(0, thermal_event="throttled"), {}, ""),  # it would fire in every warm-up
         (Evidence(0, thermal_event="throttled"), {"on_thermal": True}, "thermal event: throttled"),
+        (Evidence(0, alarm="the margin is small"), {}, "alarm about new: the margin is small"),
+        (Evidence(0, alarm="the margin is small"), {"on_alarm": False}, ""),
         (GOOD, {}, ""),
     ],
 )
@@ -205,12 +207,53 @@ def test_rules_that_go_on_by_themselves():
 def test_a_canary_for_a_time_falls_back_to_shadow():
     rollout = started(Command.SHADOW, rules=RolloutRules(canary_s=60.0))
     do(rollout, Command.CANARY, share=1.0, at=100 * S)
-    assert all(rollout.publishes_candidate() for _ in range(50))
+    assert all(rollout.publishes_candidate(sequence) for sequence in range(50))
     assert rollout.judge(GOOD, 159 * S) is None
     assert rollout.judge(GOOD, 160 * S).target is Phase.SHADOW
     rollout.commit(160 * S)
     assert (rollout.phase, rollout.candidate_id, rollout.share) == (Phase.SHADOW, "new", 0.0)
-    assert not rollout.publishes_candidate()
+    assert not any(rollout.publishes_candidate(sequence) for sequence in range(100))
+
+
+def test_the_time_of_a_canary_is_that_of_the_command():
+    rollout = started(Command.SHADOW)
+    with pytest.raises(RolloutError, match=r"a time of -1\.0 s is outside"):
+        rollout.request(Command.CANARY, canary_s=-1.0)
+    do(rollout, Command.CANARY, canary_s=5.0, at=0)
+    again = Rollout.from_dict(rollout.as_dict(), S)
+    assert again.judge(Evidence(), 5 * S - 1) is None
+    assert again.judge(Evidence(), 5 * S).target is Phase.SHADOW
+
+
+def test_a_candidate_may_turn_out_to_be_the_live_model():
+    rollout = Rollout("old")
+    rollout.request(Command.SHADOW, "a/file")
+    with pytest.raises(RolloutError, match="old is the live model already"):
+        rollout.commit(1, "old")
+    rollout.abort("it is the live one", 2)
+    rollout.request(Command.SHADOW, "a/file")
+    rollout.commit(3, "new")
+    assert (rollout.phase, rollout.candidate_id) == (Phase.SHADOW, "new")
+
+
+@pytest.mark.parametrize(
+    ("commands", "lost", "phase", "live"),
+    [
+        ((Command.SHADOW,), "new", Phase.ROLLED_BACK, "old"),
+        ((Command.SHADOW, Command.CANARY), "new", Phase.ROLLED_BACK, "old"),
+        ((Command.SHADOW, Command.PROMOTE), "new", Phase.ROLLED_BACK, "old"),
+        ((Command.SHADOW, Command.PROMOTE), "old", Phase.BASELINE, "new"),
+    ],
+)
+def test_a_model_that_breaks_down_leaves_the_other_one(commands, lost, phase, live):
+    rollout = started(*commands)
+    rollout.request(Command.ROLLBACK)
+    transition = rollout.lose(lost, "its back end failed", 9)
+    assert (rollout.phase, rollout.live_id, rollout.candidate_id, rollout.previous_id) == (phase, live, "", "")
+    assert (transition.cause, rollout.switch) == ("failed", None)
+    assert transition.reason == "its back end failed; ROLLBACK, which was under way, did not come about"
+    with pytest.raises(RolloutError, match="neither on trial nor kept"):
+        rollout.lose(live, "there is no other one", 10)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +285,7 @@ def test_a_switch_under_way_at_the_restart_did_not_come_about():
         {"candidate_id": ""},
         {"previous_id": "older"},
         {"share": 0.5},
+        {"canary_s": -1.0},
         {"share": math.nan},
         {"live_id": 5},
         {"history": [{}]},
@@ -292,12 +336,24 @@ class Machine(RuleBasedStateMachine):
         self.now_ns += 20 * S
         self.rollout.judge(Evidence(windows, drop, 0.01, spike_rate_anomaly=anomaly), self.now_ns)
 
+    @rule(model=st.sampled_from(["m0", "m1", "m2"]))
+    def lose(self, model):
+        kept = {self.rollout.candidate_id, self.rollout.previous_id} | (
+            {self.rollout.live_id} if self.rollout.previous_id else set()
+        )
+        if model in kept:
+            self.rollout.lose(model, "broken", self.now_ns)
+            assert self.rollout.live_id != model
+        else:
+            with pytest.raises(RolloutError):
+                self.rollout.lose(model, "broken", self.now_ns)
+
     @rule()
     def restart(self):
         switch = self.rollout.switch
         values = json.loads(json.dumps(self.rollout.as_dict()))
         again = Rollout.from_dict(values, self.now_ns, self.rules)
-        for name in ("phase", "live_id", "candidate_id", "previous_id", "share", "reason"):
+        for name in ("phase", "live_id", "candidate_id", "previous_id", "share", "canary_s", "reason"):
             assert getattr(again, name) == getattr(self.rollout, name)
         assert len(again.history) == min(200, len(self.rollout.history) + (switch is not None))
         self.rollout = again
@@ -310,7 +366,7 @@ class Machine(RuleBasedStateMachine):
         assert bool(rollout.candidate_id) == (rollout.phase in (Phase.SHADOW, Phase.CANARY))
         assert bool(rollout.previous_id) == (rollout.phase is Phase.PROMOTED)
         if rollout.phase is not Phase.CANARY:
-            assert not rollout.publishes_candidate()
+            assert not any(rollout.publishes_candidate(sequence) for sequence in range(100))
         assert len(rollout.history) <= 200
 
 

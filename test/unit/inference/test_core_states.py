@@ -202,7 +202,7 @@ def test_what_saving_costs_is_told(drive):
     driver = drive(Clocks(system_ns=lambda: 0, stopwatch_ns=lambda: next(ticks)))
     driver.give(window(0, ONE, stream="a"))
     driver.give(window(0, ONE, stream="b"))
-    assert [state.stream_id for state in driver.core.snapshots()] == ["a", "b"]
+    assert [state.stream_id for _, state in driver.core.snapshots()] == ["a", "b"]
     for duration_s in (0.25, 0.125):
         driver.core.note_saved(10**18, duration_s)
     values = driver.health("state").values

@@ -3,11 +3,13 @@
 
 import json
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from neuro_ros.canary import Command
 from neuro_ros.cores.bus import Bus
 from neuro_ros.cores.core import HealthLevel
 from neuro_ros.cores.messages import Header, SnnTelemetry, SpikeTensor, Temperature, ThermalCompensation
@@ -18,7 +20,7 @@ from neuro_ros.cores.snn_inference import SnnInferenceCore
 from neuro_ros.cores.thermal_compensation import ThermalCompensationCore
 from neuro_ros.events import encode_tensor
 from neuro_ros.resources import models_directory
-from neuro_ros.snn import load_model
+from neuro_ros.snn import Network, load_model, save_model
 from neuro_ros.thermal import ThermalError, save_table
 from neuro_ros.thermal.calibration import CalibrationTable, Curve
 
@@ -368,3 +370,70 @@ def test_an_update_between_windows_costs_less_than_a_millisecond(model):
     assert core.tick("telemetry", NOW)[0].message.compensation_id_applied == 60
     core.close()
     assert sorted(took_s)[30] < 1e-3, f"median {sorted(took_s)[30] * 1e3:.2f} ms"
+
+
+# -- two models of a roll-out ------------------------------------------------------------------------------------------
+def test_each_model_of_a_roll_out_is_compensated_by_its_own_time_constants(model, tmp_path):
+    slower = [replace(layer.neuron, du=layer.neuron.du // 2, dv=layer.neuron.dv // 2) for layer in model.network.layers]
+    layers = [replace(layer, neuron=neuron) for layer, neuron in zip(model.network.layers, slower, strict=True)]
+    candidate = replace(model, network=Network(tuple(layers), model.network.input_shape), name="slower")
+    save_model(candidate, tmp_path / "slower.safetensors")
+    flight = Flight(model, inference={"model_folders": [str(tmp_path)]})
+    flight.run(*[60.0] * 60, windows=False)
+
+    def switch(command, **options):
+        flight.bus.run("snn_inference", flight.inference.switch(command, flight.now_ns, **options))
+
+    def shown(arm):
+        return [found for pair in arm.network.engine.effective_registers() for found in pair]
+
+    def nominal(of):
+        return [value for layer in of.network.layers for value in (layer.neuron.du, layer.neuron.dv)]
+
+    def check(live, other):
+        arms = flight.inference.arms
+        assert (arms.live.model.model_id, arms.other.model.model_id) == (live.model_id, other.model_id)
+        for arm, of in ((arms.live, live), (arms.other, other)):
+            assert arm.network.registers.applied_id > 0
+            assert shown(arm) == pytest.approx(nominal(of), rel=0.008, abs=2)
+            assert [r["du"] for r in arm.network.engine._programmed] != [x.neuron.du for x in of.network.layers]
+
+    switch(Command.SHADOW, path=str(tmp_path / "slower.safetensors"))
+    flight.run(60.0, windows=False)
+    check(model, candidate)
+    last_two = flight.all(ThermalCompensation)[-2:]
+    assert [message.model_id for message in last_two] == [candidate.model_id, model.model_id], "the live one latches"
+    switch(Command.PROMOTE)
+    flight.run(60.0, windows=False)
+    check(candidate, model)
+    assert flight.all(ThermalCompensation)[-1].model_id == candidate.model_id
+    flight.run(*np.linspace(60.0, 20.0, 40), *[20.0] * 40, windows=False)
+    assert flight.health()["compensation"].level == HealthLevel.OK
+    assert flight.health()["compensation"].values["model_id"] == candidate.model_id
+    for arm, of in ((flight.inference.arms.live, candidate), (flight.inference.arms.other, model)):
+        assert shown(arm) == pytest.approx(nominal(of), rel=0.008, abs=2)
+    # The thermal node starts again: it knows the configured model alone, until it hears what runs.
+    flight.thermal = flight.new_thermal()
+    flight.start()
+    flight.run(*[20.0] * 20, windows=False)
+    check_ids = {message.model_id for message in flight.all(ThermalCompensation)[-2:]}
+    assert check_ids == {candidate.model_id, model.model_id}
+    assert shown(flight.inference.arms.live) == pytest.approx(nominal(candidate), rel=0.008, abs=2)
+    switch(Command.ROLLBACK)
+    flight.run(20.0, windows=False)
+    assert flight.all(ThermalCompensation)[-1].model_id == model.model_id
+    assert flight.health()["compensation"].level == HealthLevel.OK
+    assert flight.inference.diagnose(flight.now_ns)[3].level == HealthLevel.OK
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"live_du": [1]}, {"live_dv": [5000]}, {"other_layer": ["x"]}, {"step_s": float("nan")}, {"live_id": ""}],
+    ids=str,
+)
+def test_a_status_that_contradicts_itself_changes_nothing(model, changes):
+    flight = Flight(model).run(25.0, windows=False)
+    status = flight.inference.arms.status(flight.now_ns)
+    assert flight.thermal.receive("rollout", replace(status, **changes), flight.now_ns) == ()
+    flight.run(25.0, windows=False)
+    assert flight.last(ThermalCompensation).model_id == model.model_id
