@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _NAMESPACE = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)*")
+_ENCLAVE = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)*")
 _SETTING = re.compile(r"(?P<node>\w+)\.(?P<name>[\w.]+)=(?P<value>.*)", re.DOTALL)
 
 
@@ -107,6 +108,9 @@ class GraphOptions:
     )
     until_finished: bool = parameter(False, "end when the recording (or the performance) has ended; needs record")
     namespace: str = parameter("", "namespace of all nodes")
+    enclave: str = parameter(
+        "", "security enclave below which each node has one of its name, such as /neuro_ros; empty = none"
+    )
 
     def __post_init__(self) -> None:
         if self.source == "file" and not self.recording:
@@ -123,6 +127,8 @@ class GraphOptions:
             raise ParameterError(
                 f"namespace {self.namespace!r} is not a ROS name: letters, digits and _, with / between"
             )
+        if not _ENCLAVE.fullmatch(self.enclave):
+            raise ParameterError(f"enclave {self.enclave!r} is not a path such as /neuro_ros: / before each name")
 
     @property
     def effective_source(self) -> str:
@@ -192,6 +198,14 @@ class NodeSpec:
 class Graph:
     """All nodes of a graph, each after those it depends on.
 
+    Parameters
+    ----------
+    nodes : tuple of NodeSpec
+    namespace : str
+        Of all nodes, with a leading slash; empty = none.
+    enclave : str
+        Security enclave below which each node has one of its name; empty = none.
+
     Raises
     ------
     UsageError
@@ -200,6 +214,7 @@ class Graph:
 
     nodes: tuple[NodeSpec, ...]
     namespace: str = ""
+    enclave: str = ""
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -217,6 +232,10 @@ class Graph:
             if node.name == name:
                 return node
         raise KeyError(name)
+
+    def enclave_of(self, name: str) -> str:
+        """Return the security enclave of a node; empty when the graph has none."""
+        return f"{self.enclave}/{name}" if self.enclave else ""
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -383,6 +402,7 @@ def describe_graph(
             for name, values in parameters.items()
         ),
         options.effective_namespace,
+        options.enclave,
     )
 
 
