@@ -77,7 +77,10 @@ class SnnInferenceCore(Core):
         self.model.require_binary_windows()
         self._parameters = parameters
         self._clocks = clocks or Clocks()
-        self._chip = ChipEstimate(self.model, parameters.chip, parameters.power_budget_w) if parameters.chip else None
+        self._chip: ChipEstimate | None = None
+        if parameters.chip:
+            budget_w, seed = parameters.power_budget_w, parameters.placement_seed
+            self._chip = ChipEstimate(self.model, parameters.chip, budget_w, seed)
         self._die: Die | None = None
         if parameters.emulated_silicon.profile != "digital":
             # Whoever reads the temperature reads that of the emulated chip, too.
