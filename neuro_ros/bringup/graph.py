@@ -72,6 +72,8 @@ def core_class(node: str) -> Callable[..., Core]:
     return found
 
 
+#: People start what listens by hand [s].
+_LISTENERS_TIMEOUT_S = 60.0
 #: A network that is restarted goes on with a state at most so old [s], twenty windows; a save is some 100 KB.
 _STATE_SAVE_PERIOD_S = 1.0
 
@@ -103,6 +105,13 @@ class GraphOptions:
     trusted_key: str = parameter("", "public key (a file, or env:NAME) that must have signed the model; empty = none")
     backend: str = parameter("fixed", "what runs the network", choices=("fixed", "lava", "loihi"))
     record: str = parameter("", "folder to make for a bag with every topic; empty = none")
+    listeners: int = parameter(
+        0,
+        "a recording or performance begins when so many subscribers of gesture are there, besides our own, or after "
+        "a minute",
+        minimum=0,
+        maximum=100,
+    )
     state: str = parameter(
         "", "folder in which the network's state is saved once a second, and from which it is taken up; empty = none"
     )
@@ -408,6 +417,11 @@ def describe_graph(
 
 def _inference_parameters(options: GraphOptions) -> dict[str, Any]:
     values: dict[str, Any] = {"model": _model_argument(options.model), "backend": options.backend}
+    if options.effective_source in PLAYED:
+        # The camera begins when the network hears it, and the network listens when its answers are heard.
+        values["wait_for_subscribers"] = options.listeners + bool(options.record)
+        if options.listeners:
+            values["subscriber_timeout_s"] = _LISTENERS_TIMEOUT_S
     if options.model_key:
         values["model_key"] = _key_argument(options.model_key)
     if options.trusted_key:

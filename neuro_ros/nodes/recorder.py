@@ -77,7 +77,9 @@ class RecorderNode(Node):
         classes = self._available(self._settings.topic_types())
         specs = {topic: self._spec(topic, self._settings.topic_types()[topic]) for topic in classes}
         self._bag = BagWriter(Path(self._settings.path), specs, self._settings.queue_bytes)
-        for topic, cls in classes.items():
+        # A camera that plays something waits for those who hear spikes, and learns of subscriptions in their order:
+        # that one comes last, so that what else the camera says is heard from the beginning, too.
+        for topic, cls in sorted(classes.items(), key=lambda item: item[0] == "spikes"):
             events = SubscriptionEventCallbacks(message_lost=functools.partial(self._message_lost, topic))
             callback: Any = functools.partial(self._received, topic, self._looker(topic, cls))
             self.create_subscription(cls, topic, callback, qos.recorder_qos(topic), raw=True, event_callbacks=events)

@@ -40,6 +40,8 @@ _WAITING_SAVES = 16
 class SnnInferenceNode(LifecycleShell):
     """Lifecycle node around `SnnInferenceCore`; ``**kwargs`` as in `LifecycleShell`."""
 
+    held_input = ("spikes", "gesture")
+
     def __init__(self, **kwargs: Any) -> None:
         self._states: StateDirectory | None = None
         self._writer: Worker | None = None

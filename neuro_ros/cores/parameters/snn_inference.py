@@ -86,6 +86,15 @@ class SnnInferenceParameters:
         minimum=1,
         maximum=1000,
     )
+    wait_for_subscribers: int = parameter(
+        0,
+        "windows are not taken before so many subscriptions of gesture are matched, so that none misses the first ones",
+        minimum=0,
+        maximum=100,
+    )
+    subscriber_timeout_s: float = parameter(
+        10.0, "they are taken all the same after this time", unit="s", minimum=0.0, maximum=3600.0
+    )
     max_streams: int = parameter(
         4,
         "streams (cameras) whose state is kept; the one that was silent longest makes room",
