@@ -459,6 +459,8 @@ def _manager_parameters() -> dict[str, Any]:
     return {
         # All processes import their libraries at the same time; on a small computer that takes a while.
         "missing_timeout_s": 15.0,
+        # The first run compiles at configure, for minutes where the computer is small or busy.
+        "configure_timeout_s": 300.0,
         "node_names": list(MANAGED),
         "depends_on": [f"{name}:{','.join(others)}" for name, others in MANAGED.items() if others],
     }
