@@ -28,6 +28,7 @@ from neuro_ros.nodes.driver import CoreDriver, FailureLog
 from neuro_ros.nodes.held_input import HeldInput
 from neuro_ros.nodes.packet_reader import PacketReader
 from neuro_ros.nodes.parameters import NodeParameters
+from neuro_ros.nodes.quick_input import QuickInput
 from neuro_ros.nodes.transitions import GuardedLifecycleNode, logged_transition
 from neuro_ros.nodes.worker import PostedCall, drop_oldest
 
@@ -90,6 +91,7 @@ class LifecycleShell(GuardedLifecycleNode):
         self.reader: PacketReader | None = None
         self._core_timers: list[Any] = []
         self._held: HeldInput | None = None
+        self._quick: QuickInput | None = None
         self._heartbeat: Any = None
         self._heartbeat_timer: Any = None
         try:
@@ -110,6 +112,8 @@ class LifecycleShell(GuardedLifecycleNode):
     own_timers: ClassVar[frozenset[str]] = frozenset()
     #: Message dataclass of an input that :meth:`run` reads from :attr:`reader`, past the executor; None = none.
     read_apart: ClassVar[type | None] = None
+    #: Input of a threaded node that is taken past the executor, because somebody waits for what becomes of it.
+    quick_input: ClassVar[str | None] = None
     #: An input and the output whose subscribers it waits for; the parameters wait_for_subscribers and
     #: subscriber_timeout_s say for how many, and how long.
     held_input: ClassVar[tuple[str, str] | None] = None
@@ -332,6 +336,9 @@ class LifecycleShell(GuardedLifecycleNode):
                 return
             self.submit("receive", topic, converted, self._arrival_ns(info))
 
+        if topic == self.quick_input:
+            self._quick = QuickInput(self, conversion.ros_class(cls), topic, qos.subscription_qos(topic), received)
+            return
         callback: Any = received  # rclpy's hints do not know callbacks that take the message info
         subscription = self.create_subscription(conversion.ros_class(cls), topic, callback, qos.subscription_qos(topic))
         self._inputs.append(subscription)
@@ -389,6 +396,9 @@ class LifecycleShell(GuardedLifecycleNode):
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
         self._inputs.clear()
+        quick, self._quick = self._quick, None
+        if quick is not None and not quick.close(STOP_TIMEOUT_S):
+            self.get_logger().error(f"an input did not stop within {STOP_TIMEOUT_S:g} s and is left behind")
         self._source_stop.set()
         thread, self._source_thread = self._source_thread, None
         if thread is not None and thread is not threading.current_thread():

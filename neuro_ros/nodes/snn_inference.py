@@ -40,6 +40,7 @@ _WAITING_SAVES = 16
 class SnnInferenceNode(LifecycleShell):
     """Lifecycle node around `SnnInferenceCore`; ``**kwargs`` as in `LifecycleShell`."""
 
+    quick_input = "spikes"
     held_input = ("spikes", "gesture")
 
     def __init__(self, **kwargs: Any) -> None:
