@@ -3,8 +3,8 @@
 
 Before and after each message the executor of rclpy looks through all entities of a node: with those of `snn_inference`
 0.36 ms of processor time until a window's callback, and 0.34 ms behind it, during which it keeps the interpreter's lock
-from the worker that is to run the window. Here it is 0.33 ms from the wake-up to the next wait, and the node takes 1.8 ms
-a window instead of 2.7 to 3.3, inference included. What is done with a message is not known here.
+from the worker that is to run the window. Here it is 0.33 ms from the wake-up to the next wait, and the node takes
+1.8 ms a window instead of 2.7 to 3.3, inference included. What is done with a message is not known here.
 """
 
 from __future__ import annotations

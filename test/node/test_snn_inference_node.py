@@ -129,6 +129,17 @@ def test_every_transition_works_twice(bed, inference):
     assert node.core is None
 
 
+def test_a_window_is_run_while_the_executor_does_something_else(bed, inference, eventually):
+    node, camera = up(inference()), Camera(bed)
+    for _ in range(3):
+        camera.send(*TWO)
+    eventually(lambda: node.core.counters.processed == 3, timeout_s=10.0, what="windows that nobody spun for")
+    assert node.trigger_deactivate() == SUCCESS
+    camera.publisher.publish(SpikeTensor())
+    bed.spin()
+    assert node.core.counters.received == 3, "an inactive node takes none"
+
+
 def statuses(bed, name):
     """Return the values of the last diagnostics of a name, as they come."""
     found = {}
