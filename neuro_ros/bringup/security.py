@@ -68,6 +68,8 @@ _CALLS: Mapping[str, tuple[str, ...]] = {
     "lifecycle_manager": tuple(f"{name}/{service}" for name in MANAGED for service in ("change_state", "get_state")),
     "thermal_compensation": ("lifecycle_manager/manage_graph",),  # standby when it is too hot
 }
+#: Commands are nodes themselves, those of ``ros2`` with a number in their names.
+_OPERATOR_SERVES = ("/_ros2cli_*/get_type_description", *(f"switch_client/{name[2:]}" for name in _EVERY_SERVES))
 _SUBSCRIBES: Mapping[str, tuple[str, ...]] = {
     "lifecycle_manager": tuple(f"{name}/heartbeat" for name in MANAGED),
     "recorder": tuple(RecorderParameters().topic_types()),
@@ -126,8 +128,7 @@ def _operator_access() -> Access:
     return Access(
         publishes=("/parameter_events", "/rosout"),
         subscribes=_sorted(*(_of(name, node.publishes) for name, node in nodes.items()), _EVERY_SUBSCRIBES, ["events"]),
-        # Each command is a node with a number in its name.
-        serves=("/_neuro_ros_*/get_type_description", "/_ros2cli_*/get_type_description"),
+        serves=_OPERATOR_SERVES,
         calls=_sorted(*(_of(name, node.serves) for name, node in nodes.items())),
     )
 
