@@ -10,7 +10,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
 # Copied into the package, where neuro_ros/resources.py finds them.
-SHARED = ("package.xml", "msg/*.msg", "srv/*.srv", "config/*.yaml", "models/*")
+SHARED = ("package.xml", "msg/*.msg", "srv/*.srv", "config/*.yaml", "config/security/*", "models/*")
 LAVA = ["asteval", "cloudpickle", "lava-nc==0.10.0", "networkx", "scikit-learn", "scipy"]
 
 

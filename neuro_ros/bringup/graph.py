@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _NAMESPACE = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)*")
+_ENCLAVE = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)*")
 _SETTING = re.compile(r"(?P<node>\w+)\.(?P<name>[\w.]+)=(?P<value>.*)", re.DOTALL)
 
 
@@ -71,6 +72,8 @@ def core_class(node: str) -> Callable[..., Core]:
     return found
 
 
+#: People start what listens by hand [s].
+_LISTENERS_TIMEOUT_S = 60.0
 #: A network that is restarted goes on with a state at most so old [s], twenty windows; a save is some 100 KB.
 _STATE_SAVE_PERIOD_S = 1.0
 
@@ -102,11 +105,21 @@ class GraphOptions:
     trusted_key: str = parameter("", "public key (a file, or env:NAME) that must have signed the model; empty = none")
     backend: str = parameter("fixed", "what runs the network", choices=("fixed", "lava", "loihi"))
     record: str = parameter("", "folder to make for a bag with every topic; empty = none")
+    listeners: int = parameter(
+        0,
+        "a recording or performance begins when so many subscribers of gesture are there, besides our own, or after "
+        "a minute",
+        minimum=0,
+        maximum=100,
+    )
     state: str = parameter(
         "", "folder in which the network's state is saved once a second, and from which it is taken up; empty = none"
     )
     until_finished: bool = parameter(False, "end when the recording (or the performance) has ended; needs record")
     namespace: str = parameter("", "namespace of all nodes")
+    enclave: str = parameter(
+        "", "security enclave below which each node has one of its name, such as /neuro_ros; empty = none"
+    )
 
     def __post_init__(self) -> None:
         if self.source == "file" and not self.recording:
@@ -123,6 +136,8 @@ class GraphOptions:
             raise ParameterError(
                 f"namespace {self.namespace!r} is not a ROS name: letters, digits and _, with / between"
             )
+        if not _ENCLAVE.fullmatch(self.enclave):
+            raise ParameterError(f"enclave {self.enclave!r} is not a path such as /neuro_ros: / before each name")
 
     @property
     def effective_source(self) -> str:
@@ -192,6 +207,14 @@ class NodeSpec:
 class Graph:
     """All nodes of a graph, each after those it depends on.
 
+    Parameters
+    ----------
+    nodes : tuple of NodeSpec
+    namespace : str
+        Of all nodes, with a leading slash; empty = none.
+    enclave : str
+        Security enclave below which each node has one of its name; empty = none.
+
     Raises
     ------
     UsageError
@@ -200,6 +223,7 @@ class Graph:
 
     nodes: tuple[NodeSpec, ...]
     namespace: str = ""
+    enclave: str = ""
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -217,6 +241,10 @@ class Graph:
             if node.name == name:
                 return node
         raise KeyError(name)
+
+    def enclave_of(self, name: str) -> str:
+        """Return the security enclave of a node; empty when the graph has none."""
+        return f"{self.enclave}/{name}" if self.enclave else ""
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -383,11 +411,17 @@ def describe_graph(
             for name, values in parameters.items()
         ),
         options.effective_namespace,
+        options.enclave,
     )
 
 
 def _inference_parameters(options: GraphOptions) -> dict[str, Any]:
     values: dict[str, Any] = {"model": _model_argument(options.model), "backend": options.backend}
+    if options.effective_source in PLAYED:
+        # The camera begins when the network hears it, and the network listens when its answers are heard.
+        values["wait_for_subscribers"] = options.listeners + bool(options.record)
+        if options.listeners:
+            values["subscriber_timeout_s"] = _LISTENERS_TIMEOUT_S
     if options.model_key:
         values["model_key"] = _key_argument(options.model_key)
     if options.trusted_key:
@@ -425,6 +459,8 @@ def _manager_parameters() -> dict[str, Any]:
     return {
         # All processes import their libraries at the same time; on a small computer that takes a while.
         "missing_timeout_s": 15.0,
+        # The first run compiles at configure, for minutes where the computer is small or busy.
+        "configure_timeout_s": 300.0,
         "node_names": list(MANAGED),
         "depends_on": [f"{name}:{','.join(others)}" for name, others in MANAGED.items() if others],
     }

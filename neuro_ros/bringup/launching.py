@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from neuro_ros.bringup.graph import Graph, GraphOptions, describe_graph
+from neuro_ros.bringup.security import check_enclaves
 from neuro_ros.bringup.up import check_inputs
 from neuro_ros.cores.parameters import ParameterError, build, parameter_infos
 
@@ -96,7 +97,9 @@ def graph_description(fixed: Mapping[str, str] | None = None, required: Collecti
         texts = {**context.launch_configurations, **fixed}
         options = parse_arguments(texts)
         check_inputs(options)
-        return _node_actions(describe_graph(options), texts.get(_PARAMS_FILE, ""))
+        graph = describe_graph(options)
+        check_enclaves(graph)
+        return _node_actions(graph, texts.get(_PARAMS_FILE, ""))
 
     return LaunchDescription([*graph_arguments(fixed, required), OpaqueFunction(function=actions)])
 
@@ -113,6 +116,8 @@ def _node_actions(graph: Graph, params_file: str) -> list[Any]:
             options |= {"respawn": True, "respawn_delay": _RESPAWN_DELAY_S}
         if spec.ends_graph:
             options["on_exit"] = Shutdown(reason=f"{spec.name} has ended")
+        if graph.enclave:
+            options["ros_arguments"] = ["--enclave", graph.enclave_of(spec.name)]
         found.append(
             Node(
                 package="neuro_ros",

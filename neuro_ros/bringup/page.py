@@ -29,7 +29,8 @@ section, pre { overflow-x: auto; } pre { font-size: 13px; line-height: 1.45; }
 svg { display: block; width: 100%; min-width: 40rem; height: auto; }
 footer { margin-top: 2.5rem; color: #52606f; font-size: .9rem; }
 @media (max-width: 44rem) { tr { display: block; padding: .5rem 0; border-bottom: 1px solid #e3e8ee; }
-  th, td { display: block; padding: 0; border: 0; overflow-wrap: anywhere; } td.value { white-space: normal; } }
+  th, td { display: block; padding: 0; border: 0; overflow-wrap: anywhere; } td.value { white-space: normal; }
+  section:has(svg) > p::after { content: " (the plot scrolls sideways)"; } }
 """
 
 
@@ -83,8 +84,8 @@ def html_page(title: str, body: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Escape a text; the groups of a number stay together."""
-    return re.sub(r"(?<=\d) (?=\d{3}\b)", "&nbsp;", html.escape(text))
+    """Escape a text; the groups of a number stay together, and with its unit."""
+    return re.sub(r"(?<=\d) (?=\d{3}\b|%|(?:[mu]?s|ppm|degC)\b)", "&nbsp;", html.escape(text))
 
 
 def write_page(summary: Summary, path: str | os.PathLike[str]) -> None:

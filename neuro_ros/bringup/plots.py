@@ -26,6 +26,11 @@ def _time_axis(axes: Axes, summary: Summary) -> None:
     axes.grid(True, axis="y", color=GRID, linewidth=0.8)
 
 
+def _legend(axes: Axes) -> None:
+    # At the left: a narrow window shows that end first. Short enough for all of it to be in sight there.
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=4, handlelength=0.9, columnspacing=1.0)
+
+
 def gesture_plot(summary: Summary) -> str:
     """Draw what was decided over time, against the truth where it is known."""
     used = sorted(
@@ -70,7 +75,7 @@ def gesture_plot(summary: Summary) -> str:
         axes.set_yticks(list(place.values()), [summary.label(index).replace("_", " ") for index in place])
         axes.set_ylim(-0.6, len(place) - 0.4)
         if known or labelled:
-            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, handlelength=1.2)
+            _legend(axes)
 
     return draw(1.5 + 0.3 * len(place), paint, "gesture")
 
@@ -105,7 +110,7 @@ def latency_plot(summary: Summary) -> str:
             value = float(np.percentile(values_ms, share))
             axes.axhline(value, color=colour, linewidth=1.3, label=f"p{share} {value:.2f} ms")
         axes.set_ylim(bottom=0.0)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.2)
+        _legend(axes)
 
     return draw(2.6, paint, "latency")
 
@@ -129,7 +134,7 @@ def rate_plot(summary: Summary) -> str:
             axes.plot(
                 times[lossy], rates[lossy] * scale, "v", color=RED, markersize=5, label="events lost in this window"
             )
-            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handlelength=1.2)
+            _legend(axes)
         axes.set_ylabel(unit)
         axes.set_ylim(bottom=0.0)
 

@@ -90,6 +90,8 @@ def process_specs(graph: Graph, directory: Path, params_files: Sequence[Path] = 
         arguments = ["--ros-args", "-r", f"__node:={node.name}", "-r", f"__ns:={graph.namespace or '/'}"]
         for old, new in node.remaps:
             arguments += ["-r", f"{old}:={new}"]
+        if graph.enclave:
+            arguments += ["--enclave", graph.enclave_of(node.name)]
         for file in (path, *params_files):
             arguments += ["--params-file", str(file)]
         recorder = node.executable == "recorder"

@@ -15,6 +15,7 @@ from typing import Any
 
 from neuro_ros.bringup.graph import GraphOptions, describe_graph
 from neuro_ros.bringup.processes import default_log_directory, node_environment, process_specs
+from neuro_ros.bringup.security import check_enclaves
 from neuro_ros.bringup.supervisor import Supervisor
 from neuro_ros.errors import UsageError
 
@@ -157,6 +158,7 @@ def run_graph(
     graph = describe_graph(options, settings, remaps)
     check_inputs(options)
     check_ros()
+    check_enclaves(graph, environment)
     specs = process_specs(graph, directory, [file.absolute() for file in params_files])
     domain = environment.get("ROS_DOMAIN_ID", "0")
     names = ", ".join(node.name for node in graph.nodes)

@@ -89,7 +89,10 @@ class Arm:
         self.nothing: NDArray[Any] = np.zeros(0, np.uint32)
         if parameters.constant_time:
             self.nothing = np.zeros(bitmap_bytes(self.cells), np.uint8)
-        self.chip = ChipEstimate(model, parameters.chip, parameters.power_budget_w) if parameters.chip else None
+        self.chip: ChipEstimate | None = None
+        if parameters.chip:
+            budget_w, seed = parameters.power_budget_w, parameters.placement_seed
+            self.chip = ChipEstimate(model, parameters.chip, budget_w, seed)
         self.network = StreamNetwork(
             model, parameters.backend, parameters.max_streams, around, parameters.constant_time
         )

@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 from neuro_ros.cores.core import Health, HealthLevel
 from neuro_ros.cores.snn_statistics import Period
 from neuro_ros.snn import Model
-from neuro_ros.snn.chips import ChipError, CoreLoad, chip_profile, estimate_energy, map_network, overload
+from neuro_ros.snn.chips import (
+    Architecture,
+    ChipError,
+    CoreLoad,
+    chip_profile,
+    estimate_energy,
+    map_network,
+    overload,
+)
 
 __all__ = ["ChipEstimate"]
 
@@ -40,6 +48,8 @@ class ChipEstimate:
         Name of a profile.
     power_budget_w : float
         As the parameter of this name; 0 = none.
+    placement_seed : int
+        As the parameter of this name; -1 = along the rows.
 
     Attributes
     ----------
@@ -53,18 +63,31 @@ class ChipEstimate:
     Raises
     ------
     ChipError
-        When there is no such chip, or a budget is set although the chip's energies are not published.
+        When there is no such chip, a budget is set although the chip's energies are not published, or a placement is
+        asked for where a layer is a core of its own and its place follows from what it needs.
     """
 
-    def __init__(self, model: Model, chip: str, power_budget_w: float = 0.0) -> None:
+    def __init__(self, model: Model, chip: str, power_budget_w: float = 0.0, placement_seed: int = -1) -> None:
         profile = chip_profile(chip)
+        if placement_seed >= 0 and profile.architecture is Architecture.LAYER_A_CORE:
+            raise ChipError(
+                f"placement_seed {placement_seed}: chip {chip} has a core for each layer and is not free to place "
+                "them; set it to -1"
+            )
         self._has_energy = not math.isnan(estimate_energy(profile, 0.0, 0.0, 1.0).power_w)
         if power_budget_w > 0.0 and not self._has_energy:
             raise ChipError(
                 f"power_budget_w {power_budget_w:g} W cannot be judged for chip {chip}: "
                 "its energy per operation is not published; set it to 0"
             )
-        self.mapping = map_network(model.network, profile, model.window_length_ns / _NS_PER_S / model.bins)
+        self.mapping = map_network(
+            model.network,
+            profile,
+            model.window_length_ns / _NS_PER_S / model.bins,
+            placement_seed=placement_seed if placement_seed >= 0 else None,
+        )
+        # Everybody may read the diagnostics: how cores are placed is told, but not the seed.
+        self._placement = "random" if placement_seed >= 0 else "along the rows"
         self._profile = profile
         self._load = CoreLoad(self.mapping)
         self._neurons = sum(core.neurons for core in self.mapping.cores)
@@ -122,6 +145,7 @@ class ChipEstimate:
         values = {
             "chip": self._profile.name,
             "cores": len(self.mapping.cores),
+            "placement": self._placement,
             "cores_available": self._profile.limit("cores"),
             "energy_estimate_j": self.energy_j,
             "power_estimate_w": self.power_w,

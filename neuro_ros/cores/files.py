@@ -17,13 +17,17 @@ from neuro_ros.resources import ResourceError, models_directory
 from neuro_ros.snn import Model, NetworkState, StateError, load_state, save_state
 from neuro_ros.snn.state_migrate import migrate
 
-__all__ = ["StateDirectory", "StatePathError", "model_path"]
+__all__ = ["StateDirectory", "StatePathError", "confine", "model_path"]
 
 _SUFFIX = ".safetensors"
 _PREFIX = "state-"
 _INCOMING = "new"  # mark of a state that is on disk but has not taken its place
 #: What is half written for so long belongs to a writer that was killed [ns].
 _ABANDONED_NS = 60_000_000_000
+#: What the kernel takes as a path, and as a name in it [bytes].
+_LONGEST_PATH, _LONGEST_NAME = 4095, 255
+#: Of a refused path, so much is repeated [characters]: whoever sent it may have sent a megabyte.
+_SHOWN = 120
 
 
 class StatePathError(NeuroRosError):
@@ -45,6 +49,47 @@ def model_path(name: str) -> Path:
         return models_directory() / f"{name}{_SUFFIX}"
     except ResourceError:
         return path
+
+
+def confine(path: str, root: Path, parameter: str) -> Path:
+    """Return the file that a remote peer names, when it lies inside a folder.
+
+    Parameters
+    ----------
+    path : str
+        As it was sent: relative to `root`, or absolute.
+    root : Path
+        The folder, resolved.
+    parameter : str
+        What configures the folder, for the text of a refusal.
+
+    Returns
+    -------
+    Path
+        Absolute, with every link followed. It need not exist.
+
+    Raises
+    ------
+    StatePathError
+        When it leads outside, also by a link or ``..``, cannot be a path, or names something that is no file: a folder,
+        a pipe that would never come to an end, a device.
+    """
+    shown = repr(path[:_SHOWN])
+    shown = shown if len(path) <= _SHOWN >= len(shown) else f"{shown[:_SHOWN]}...'"
+    encoded = path.encode("utf-8", "replace")
+    if len(encoded) > _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > _LONGEST_NAME:
+        raise StatePathError(f"{shown} is too long for a path")
+    try:
+        resolved = (root / path).resolve()
+        inside = bool(path) and resolved != root and resolved.is_relative_to(root)
+        usable = inside and (resolved.is_file() or not resolved.exists())
+    except (OSError, RuntimeError, ValueError) as error:  # loops of links, NUL bytes
+        raise StatePathError(f"{shown} is not a path: {error}") from None
+    if not inside:
+        raise StatePathError(f"{shown} is not a file inside {parameter} {root}")
+    if not usable:
+        raise StatePathError(f"{shown} in {parameter} {root} is there, but is no file")
+    return resolved
 
 
 class StateDirectory:
@@ -95,16 +140,9 @@ class StateDirectory:
         Raises
         ------
         StatePathError
-            When it leads outside, also by a link, or names no file.
+            As `confine`.
         """
-        root = self._folder()
-        try:
-            resolved = (root / path).resolve()
-        except (OSError, RuntimeError, ValueError) as error:  # loops of links, NUL bytes
-            raise StatePathError(f"{path!r} is not a path: {error}") from None
-        if not path or resolved == root or not resolved.is_relative_to(root):
-            raise StatePathError(f"{path!r} is not a file inside state_directory {root}")
-        return resolved
+        return confine(path, self._folder(), "state_directory")
 
     def save(self, state: NetworkState, path: Path) -> str:
         """Write `state` as a whole or not at all and return the sha256 of the file.

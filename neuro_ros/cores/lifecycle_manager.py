@@ -243,11 +243,24 @@ class LifecycleManagerCore:
                 level = HealthLevel.WARN
                 text += f", waits for {', '.join(waiting)}" if waiting else ", on its way"
             worst = max(worst, level)
-            values = {"state": node.state.name.lower(), "depends_on": " ".join(node.depends_on), **node.counts}
+            values = {
+                "state": node.state.name.lower(),
+                "asked": self._asked(node),
+                "depends_on": " ".join(node.depends_on),
+                **node.counts,
+            }
             statuses.append(Health(node.name, level, text, values))
         wanted = "nothing asked for" if self.command is None else self.command.name.lower()
         states = {node.name: node.state.name.lower() for node in self._nodes.values()}
         return [Health("graph", worst, wanted, {"command": wanted, **states}), *statuses]
+
+    @staticmethod
+    def _asked(node: _Node) -> str:
+        """Name the transition that a node has been asked for and has not answered; empty when there is none."""
+        asked = node.doubted
+        if node.pending is not None and node.pending.transition is not Transition.QUERY:
+            asked = node.pending.transition
+        return "" if asked is None else asked.name.lower().replace("_", " ")
 
     # -- the rules -----------------------------------------------------------------------------------------------
 

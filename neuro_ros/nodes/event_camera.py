@@ -11,7 +11,7 @@ from typing import Any
 
 from rclpy.duration import Duration
 
-from neuro_ros.cores.core import Health, HealthLevel
+from neuro_ros.cores.core import Health, HealthLevel, Output
 from neuro_ros.cores.event_camera import EventCameraCore
 from neuro_ros.cores.messages import EventPacket
 from neuro_ros.cores.parameters.event_camera import EventCameraParameters
@@ -70,6 +70,10 @@ class EventCameraNode(LifecycleShell):
         self._player = None
         if source is not None:
             source.close()
+
+    def publish(self, outputs: Sequence[Output]) -> None:
+        """Publish windows before all else of the same call: the network waits for them, nobody for a label."""
+        super().publish(sorted(outputs, key=lambda output: output.topic != "spikes"))
 
     def _stop_inputs(self) -> None:
         super()._stop_inputs()

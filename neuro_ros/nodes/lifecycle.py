@@ -25,8 +25,10 @@ from neuro_ros.errors import NeuroRosError
 from neuro_ros.nodes import conversion, garbage, qos
 from neuro_ros.nodes.diagnostics import PERIOD_S, DiagnosticsPublisher
 from neuro_ros.nodes.driver import CoreDriver, FailureLog
+from neuro_ros.nodes.held_input import HeldInput
 from neuro_ros.nodes.packet_reader import PacketReader
 from neuro_ros.nodes.parameters import NodeParameters
+from neuro_ros.nodes.quick_input import QuickInput
 from neuro_ros.nodes.transitions import GuardedLifecycleNode, logged_transition
 from neuro_ros.nodes.worker import PostedCall, drop_oldest
 
@@ -88,6 +90,8 @@ class LifecycleShell(GuardedLifecycleNode):
         self._inputs: list[Any] = []
         self.reader: PacketReader | None = None
         self._core_timers: list[Any] = []
+        self._held: HeldInput | None = None
+        self._quick: QuickInput | None = None
         self._heartbeat: Any = None
         self._heartbeat_timer: Any = None
         try:
@@ -108,6 +112,11 @@ class LifecycleShell(GuardedLifecycleNode):
     own_timers: ClassVar[frozenset[str]] = frozenset()
     #: Message dataclass of an input that :meth:`run` reads from :attr:`reader`, past the executor; None = none.
     read_apart: ClassVar[type | None] = None
+    #: Input of a threaded node that is taken past the executor, because somebody waits for what becomes of it.
+    quick_input: ClassVar[str | None] = None
+    #: An input and the output whose subscribers it waits for; the parameters wait_for_subscribers and
+    #: subscriber_timeout_s say for how many, and how long.
+    held_input: ClassVar[tuple[str, str] | None] = None
 
     @property
     def parameters(self) -> Any:
@@ -247,7 +256,10 @@ class LifecycleShell(GuardedLifecycleNode):
         try:
             self._transition_call(lambda: core.activate(self.now_ns()))
             for topic, cls in core.inputs.items():
-                self._subscribe(topic, cls)
+                if self.held_input is not None and topic == self.held_input[0]:
+                    self._hold(topic, cls, self.held_input[1])
+                else:
+                    self._subscribe(topic, cls)
             for timer, period_ns in core.timers().items():
                 if timer in self.own_timers:
                     continue
@@ -324,9 +336,22 @@ class LifecycleShell(GuardedLifecycleNode):
                 return
             self.submit("receive", topic, converted, self._arrival_ns(info))
 
+        if topic == self.quick_input:
+            self._quick = QuickInput(self, conversion.ros_class(cls), topic, qos.subscription_qos(topic), received)
+            return
         callback: Any = received  # rclpy's hints do not know callbacks that take the message info
         subscription = self.create_subscription(conversion.ros_class(cls), topic, callback, qos.subscription_qos(topic))
         self._inputs.append(subscription)
+
+    def _hold(self, topic: str, cls: type, output: str) -> None:
+        self._held = HeldInput(
+            self,
+            output,
+            self.parameters.wait_for_subscribers,
+            self.parameters.subscriber_timeout_s,
+            self.subscription_count,
+            functools.partial(self._subscribe, topic, cls),
+        )
 
     def _arrival_ns(self, info: Mapping[str, Any]) -> int:
         """Host time at which the middleware got a message [ns]; that of the node's clock where it does not tell."""
@@ -361,6 +386,9 @@ class LifecycleShell(GuardedLifecycleNode):
             self._core_error("run", error)
 
     def _stop_inputs(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()
         for timer in self._core_timers:
             timer.cancel()
             self.destroy_timer(timer)
@@ -368,6 +396,9 @@ class LifecycleShell(GuardedLifecycleNode):
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
         self._inputs.clear()
+        quick, self._quick = self._quick, None
+        if quick is not None and not quick.close(STOP_TIMEOUT_S):
+            self.get_logger().error(f"an input did not stop within {STOP_TIMEOUT_S:g} s and is left behind")
         self._source_stop.set()
         thread, self._source_thread = self._source_thread, None
         if thread is not None and thread is not threading.current_thread():
@@ -443,6 +474,8 @@ class LifecycleShell(GuardedLifecycleNode):
         except Exception as error:  # noqa: BLE001 - a fault in a judgement is shown, not fatal
             extra = ()
             self._core_error("extra_health", error)
+        if self._held is not None:
+            extra = [*extra, self._held.health()]
         driver = self._driver
         if driver is None:
             self._diagnostics.publish([*extra, self._failures.health(self.state_label, {}, 0, 0.0)])

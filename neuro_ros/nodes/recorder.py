@@ -21,6 +21,7 @@ from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 
 from neuro_ros.bringup.bag_writer import BagTopicSpec, BagWriteError, BagWriter
+from neuro_ros.bringup.coming_up import ComingUp
 from neuro_ros.cores.core import Health, HealthLevel
 from neuro_ros.cores.parameters import ParameterError
 from neuro_ros.cores.parameters.recorder import RecorderParameters
@@ -70,6 +71,7 @@ class RecorderNode(Node):
         self.exit_code: int | None = None
         self._lost: dict[str, int] = {}
         self._last: dict[str, Any] = {}
+        self._coming_up = ComingUp(self._settings.manager)
         self._finished: tuple[int, int] | None = None  # epoch and sequence of the last window
         self._finished_s = 0.0
         self._tail_from_s: float | None = None
@@ -77,7 +79,9 @@ class RecorderNode(Node):
         classes = self._available(self._settings.topic_types())
         specs = {topic: self._spec(topic, self._settings.topic_types()[topic]) for topic in classes}
         self._bag = BagWriter(Path(self._settings.path), specs, self._settings.queue_bytes)
-        for topic, cls in classes.items():
+        # A camera that plays something waits for those who hear spikes, and learns of subscriptions in their order:
+        # that one comes last, so that what else the camera says is heard from the beginning, too.
+        for topic, cls in sorted(classes.items(), key=lambda item: item[0] == "spikes"):
             events = SubscriptionEventCallbacks(message_lost=functools.partial(self._message_lost, topic))
             callback: Any = functools.partial(self._received, topic, self._looker(topic, cls))
             self.create_subscription(cls, topic, callback, qos.recorder_qos(topic), raw=True, event_callbacks=events)
@@ -138,6 +142,9 @@ class RecorderNode(Node):
             self._last["clock"] = _CLOCK_STATES[message.state]
 
     def _status(self, message: Any) -> None:
+        if not self._bag.written.get("spikes"):
+            for status in message.status:
+                self._coming_up.take(status.name, status.message, {item.key: item.value for item in status.values})
         if not self._settings.until_finished or self._finished is not None:
             return
         for status in message.status:
@@ -210,7 +217,8 @@ class RecorderNode(Node):
             return
         self._shown_s = now_s
         written = self._bag.written
-        line = (
+        waiting = "" if written.get("spikes") or last else self._coming_up.text()
+        line = waiting or (
             f"windows {written.get('spikes', 0)}  gestures {written.get('gesture', 0)}  "
             f"last {self._last.get('label', '-')}  lost {self._bag.total_dropped + sum(self._lost.values())}  "
             f"clock {self._last.get('clock', '-')}"

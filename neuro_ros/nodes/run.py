@@ -28,6 +28,9 @@ __all__ = ["run_node", "stop_on_signals"]
 
 #: Longest wait of the executor [s]; a signal wakes it at once, this bounds the loss of a wake-up.
 _SPIN_TIMEOUT_S = 1.0
+#: How long a thread keeps the interpreter from another that wants it [s]. Python's own 5 ms is the latency of a whole
+#: window: the thread that takes or runs one must not wait for the executor to finish its diagnostics.
+_SWITCH_INTERVAL_S = 0.001
 
 
 @contextlib.contextmanager
@@ -100,6 +103,7 @@ def run_node(factory: Callable[[], Node], arguments: Sequence[str] | None = None
     except (rclpy_implementation.RCLError, ValueError) as error:
         print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - no node, no logger
         return 1
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     executor = SingleThreadedExecutor()
     with stop_on_signals(executor.wake) as stop:
         try:

@@ -44,6 +44,9 @@ _WAITING_SAVES = 16
 class SnnInferenceNode(LifecycleShell):
     """Lifecycle node around `SnnInferenceCore`; ``**kwargs`` as in `LifecycleShell`."""
 
+    quick_input = "spikes"
+    held_input = ("spikes", "gesture")
+
     def __init__(self, **kwargs: Any) -> None:
         self._configured_id = ""
         self._states: StateDirectory | None = None

@@ -18,6 +18,7 @@ from neuro_ros.events.encodings.evt3 import Evt3Encoder
 from neuro_ros.msg import ClockSample, Gesture, SpikeTensor
 from neuro_ros.nodes import conversion, qos
 from neuro_ros.nodes.event_camera import EventCameraNode
+from neuro_ros.nodes.lifecycle import LifecycleShell
 
 BAG = str(Path(__file__).resolve().parents[1] / "data" / "test_events_1")
 BAG_EVENTS = 343474
@@ -256,6 +257,24 @@ def test_a_new_activation_is_a_new_epoch_from_the_start(bed, camera):
         epochs.append(spikes[0].epoch)
         assert node.trigger_deactivate() == SUCCESS
     assert epochs[1] > epochs[0]
+
+
+def test_a_window_is_published_before_its_label(bed, camera, monkeypatch):
+    published = []
+    publish = LifecycleShell.publish
+    monkeypatch.setattr(
+        LifecycleShell,
+        "publish",
+        lambda self, outputs: (published.append([o.topic for o in outputs]), publish(self, outputs)),
+    )
+    node = camera(**SIMULATED, wait_for_subscribers=1)
+    spikes = bed.collect(SpikeTensor, "spikes", 1000)
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == SUCCESS
+    bed.until(lambda: node.core.state == "finished" and len(spikes) == 8, 20.0)
+    labelled = [topics for topics in published if "truth" in topics]
+    assert sum(topics.count("spikes") for topics in labelled) == 8
+    assert all(topics[: topics.count("spikes")] == ["spikes"] * topics.count("spikes") for topics in labelled)
 
 
 def test_deactivation_ends_a_wait_for_subscribers(bed, camera):

@@ -95,6 +95,23 @@ def test_a_recording_without_windows_ends_too(bed, tmp_path):
     assert scene.until_end() == 0
 
 
+def test_the_progress_line_tells_what_the_graph_waits_for(bed, tmp_path, capfd):
+    scene = Scene(bed, tmp_path / "bag")
+    values = {"state": "unconfigured", "asked": "configure", "depends_on": ""}
+    status = DiagnosticStatus(
+        name="lifecycle_manager: event_camera",
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )
+    scene.diagnostics.publish(DiagnosticArray(status=[status]))
+    bed.until(lambda: scene.written("/diagnostics") >= 1)
+    scene.recorder._shown_s = 0.0
+    scene.recorder._show(100.0)
+    assert "waiting for event_camera to configure (the first run compiles, about a minute)\n" in capfd.readouterr().err
+    scene.play(0, 0)
+    scene.recorder._show(200.0)
+    assert "windows 1  gestures 1  last air_drums" in capfd.readouterr().err
+
+
 def test_a_gesture_that_never_comes_is_an_error_in_time(bed, tmp_path, capfd):
     scene = Scene(bed, tmp_path / "bag", until_finished=True, finish_timeout_s=0.3)
     scene.play(0, 3)

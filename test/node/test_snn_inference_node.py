@@ -140,6 +140,62 @@ def test_every_transition_works_twice(bed, inference):
     assert node.core is None
 
 
+def test_a_window_is_run_while_the_executor_does_something_else(bed, inference, eventually):
+    node, camera = up(inference()), Camera(bed)
+    for _ in range(3):
+        camera.send(*TWO)
+    eventually(lambda: node.core.counters.processed == 3, timeout_s=10.0, what="windows that nobody spun for")
+    assert node.trigger_deactivate() == SUCCESS
+    camera.publisher.publish(SpikeTensor())
+    bed.spin()
+    assert node.core.counters.received == 3, "an inactive node takes none"
+
+
+def statuses(bed, name):
+    """Return the values of the last diagnostics of a name, as they come."""
+    found = {}
+
+    def take(message):
+        found.update({item.name: item for item in message.status})
+
+    bed.tester.create_subscription(DiagnosticArray, "/diagnostics", take, qos.DIAGNOSTICS)
+    return lambda: found.get(name)
+
+
+def test_windows_are_not_taken_before_gestures_are_heard(bed, inference):
+    listeners = statuses(bed, "snn_inference: listeners")
+    node, camera = up(inference(wait_for_subscribers=1, subscriber_timeout_s=600.0)), Camera(bed)
+    bed.until(listeners, what="diagnostics")
+    assert listeners().message == "waiting for 1 subscribers of gesture, 0 there"
+    assert camera.publisher.get_subscription_count() == 0
+    gestures = bed.collect(Gesture, "gesture", qos.WINDOWS)
+    for _ in range(3):
+        camera.send(*TWO)  # as soon as the node listens
+    bed.until(lambda: len(gestures) == 3, what="every gesture, the first one too")
+    assert [gesture.sequence for gesture in gestures] == [0, 1, 2]
+    bed.until(lambda: listeners().message == "1 subscribers of gesture", what="diagnostics")
+    assert node.trigger_deactivate() == SUCCESS
+
+
+def test_a_wait_for_subscribers_has_an_end(bed, inference):
+    node, camera = up(inference(wait_for_subscribers=5, subscriber_timeout_s=0.1)), Camera(bed)
+    camera.send(*TWO)  # waits for the node's subscription
+    bed.until(lambda: node.core.counters.processed == 1)
+
+
+def test_deactivation_ends_a_wait_for_subscribers(bed, inference):
+    node, camera = inference(wait_for_subscribers=1, subscriber_timeout_s=600.0), Camera(bed)
+    up(node)
+    assert node.trigger_deactivate() == SUCCESS
+    bed.collect(Gesture, "gesture", qos.WINDOWS)
+    bed.until(lambda: node.subscription_count("gesture") == 1)
+    bed.spin()
+    assert camera.publisher.get_subscription_count() == 0, "an inactive node takes no window"
+    assert node.trigger_activate() == SUCCESS
+    camera.send(*TWO)
+    bed.until(lambda: node.core.counters.processed == 1)
+
+
 @pytest.mark.parametrize(
     ("before", "wrong"),
     [

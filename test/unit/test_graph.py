@@ -62,6 +62,7 @@ def test_recording_graph(tmp_path, monkeypatch):
     camera = graph.node("event_camera").parameter_object()
     assert (camera.source, camera.path, camera.rate) == ("file", str(tmp_path / "flight.raw"), 2.0)
     assert camera.wait_for_subscribers == 2, "the network and the recorder"
+    assert graph.node("snn_inference").parameter_object().wait_for_subscribers == 1, "the recorder"
     recorder = graph.node("recorder")
     assert recorder.ends_graph
     assert not recorder.respawn
@@ -72,6 +73,7 @@ def test_recording_graph(tmp_path, monkeypatch):
 def test_topic_graph_waits_for_nobody_and_insists_on_a_thermometer():
     graph = describe(source="topic")
     assert graph.node("event_camera").parameter_object().wait_for_subscribers == 0
+    assert graph.node("snn_inference").parameter_object().wait_for_subscribers == 0, "a robot's graph waits for nobody"
     assert graph.node("thermal_compensation").parameter_object().sensor_fallback == "none"
 
 

@@ -191,7 +191,7 @@ def _beside(stream: _Stream, directory: StateDirectory, path: Path) -> Iterator[
     with ThreadPoolExecutor(1) as writer:
 
         def save() -> None:
-            writes.append(writer.submit(directory.save, core.snapshots()[0], path))
+            writes.append(writer.submit(directory.save, core.snapshots()[0][1], path))
 
         processed = core.counters.processed
         alone = _late_ms(stream, SIZES.windows, SIZES.period_s, lambda: None)

@@ -46,6 +46,9 @@ class RecorderParameters:
         False, "end once the source of the event camera has finished and the gesture of its last window is recorded"
     )
     camera: str = parameter("event_camera", "node whose diagnostics tell that the source has finished")
+    manager: str = parameter(
+        "lifecycle_manager", "node whose diagnostics tell what the graph waits for while it comes up"
+    )
     finish_timeout_s: float = parameter(
         10.0,
         "how long to wait for that last gesture before ending with exit status 1",

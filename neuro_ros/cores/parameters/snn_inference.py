@@ -99,6 +99,15 @@ class SnnInferenceParameters:
         minimum=1,
         maximum=1000,
     )
+    wait_for_subscribers: int = parameter(
+        0,
+        "windows are not taken before so many subscriptions of gesture are matched, so that none misses the first ones",
+        minimum=0,
+        maximum=100,
+    )
+    subscriber_timeout_s: float = parameter(
+        10.0, "they are taken all the same after this time", unit="s", minimum=0.0, maximum=3600.0
+    )
     max_streams: int = parameter(
         4,
         "streams (cameras) whose state is kept; the one that was silent longest makes room",
@@ -146,6 +155,13 @@ class SnnInferenceParameters:
         "chip that energy and core utilisation are estimated for, whatever the back end: loihi1, loihi2 or speck; "
         "empty = none",
     )
+    placement_seed: int = parameter(
+        -1,
+        "seed of a random order of the chip's cores in that mapping, against probing; the same number of cores and "
+        "limits, but spikes go further; -1 = along the rows",
+        minimum=-1,
+        maximum=2**31 - 1,
+    )
     power_budget_w: float = parameter(
         0.0,
         "diagnostics warn when the estimated power on chip is above; 0 = no budget",
@@ -170,6 +186,8 @@ class SnnInferenceParameters:
             )
         if self.constant_time and (self.backend != "fixed" or self.emulated_silicon.profile != "digital"):
             raise ParameterError("constant_time needs the back end fixed, and digital as emulated_silicon.profile")
+        if self.placement_seed >= 0 and not self.chip:
+            raise ParameterError(f"placement_seed {self.placement_seed} needs chip, which is empty: nothing is placed")
         if self.power_budget_w > 0.0 and not self.chip:
             raise ParameterError(f"power_budget_w {self.power_budget_w:g} W needs chip, which is empty: no estimate")
         if not self.model:

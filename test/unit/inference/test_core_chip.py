@@ -162,3 +162,30 @@ def test_at_most_99_cores_are_published():
     assert len(estimate.mapping.cores) == 110
     assert len(estimate.fields()["core_utilisation"]) == 99
     assert chip_profile("loihi1").limit("cores") == 128
+
+
+def test_a_placement_seed_moves_cores_and_nothing_else(drive):
+    drivers = {seed: drive(chip="loihi1", placement_seed=seed) for seed in (-1, 3, 4)}
+    told = {}
+    for seed, driver in drivers.items():
+        driver.give(window(0, TWO))
+        message = driver.telemetry(START_NS + SECOND)
+        health = driver.health("chip")
+        assert health.values["placement"] == ("along the rows" if seed == -1 else "random")
+        told[seed] = (message.core_utilisation, message.energy_estimate_j, health.values["cores"])
+    assert told[-1] == told[3] == told[4]
+
+
+def test_a_placement_is_the_same_for_the_same_seed_and_another_for_another():
+    model = model_of(5000, 4)
+    places = [[core.place for core in ChipEstimate(model, "loihi1", 0.0, seed).mapping.cores] for seed in (-1, 7, 7, 8)]
+    assert places[0] == list(range(len(places[0])))
+    assert places[1] == places[2] != places[0]
+    assert places[3] not in (places[0], places[1])
+
+
+def test_a_placement_seed_without_a_chip_that_is_free_to_place_is_refused():
+    with pytest.raises(ParameterError, match="placement_seed 1 needs chip"):
+        build(SnnInferenceParameters, {"placement_seed": 1})
+    with pytest.raises(ChipError, match="placement_seed 1: chip speck"):
+        ChipEstimate(model_of(3, 4), "speck", 0.0, 1)
