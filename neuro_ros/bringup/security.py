@@ -65,6 +65,7 @@ _SERVES: Mapping[str, tuple[str, ...]] = {
     "snn_inference": ("~/load_state", "~/save_state", "~/switch_model"),
 }
 _CALLS: Mapping[str, tuple[str, ...]] = {
+    "canary": ("snn_inference/switch_model",),  # what the rules of a roll-out ask
     "lifecycle_manager": tuple(f"{name}/{service}" for name in MANAGED for service in ("change_state", "get_state")),
     "thermal_compensation": ("lifecycle_manager/manage_graph",),  # standby when it is too hot
 }

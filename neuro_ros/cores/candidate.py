@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from neuro_ros.cores.files import model_path
+from neuro_ros.cores.files import model_path, shown_path
 from neuro_ros.errors import NeuroRosError
 from neuro_ros.resources import ResourceError, models_directory
 from neuro_ros.snn import Model
@@ -55,7 +55,11 @@ class ModelFolders:
         """
         if not name:
             raise CandidateError("SHADOW needs model_path, the file of a candidate model")
-        path = model_path(name)
+        shown = shown_path(name)
+        try:
+            path = model_path(name)
+        except RuntimeError:  # the home folder of nobody
+            raise CandidateError(f"{shown} is not a path") from None
         outside = False
         for folder in self._folders:
             try:
@@ -63,13 +67,14 @@ class ModelFolders:
                 if not resolved.is_file():
                     continue
             except (OSError, RuntimeError, ValueError) as error:  # loops of links, NUL bytes
-                raise CandidateError(f"{name!r} is not a path: {error}") from None
+                reason = error.strerror if isinstance(error, OSError) else error
+                raise CandidateError(f"{shown} is not a path: {reason}") from None
             if any(resolved.is_relative_to(root) for root in self._folders):
                 return resolved
             outside = True
         known = ", ".join(map(str, self._folders))
         if outside or not any(path.is_relative_to(root) for root in self._folders if path.is_absolute()):
-            raise CandidateError(f"{name!r} is no model file inside the folders {known}; name more with model_folders")
+            raise CandidateError(f"{shown} is no model file inside the folders {known}; name more with model_folders")
         raise CandidateError(f"{path}: no such model file")
 
 

@@ -17,7 +17,7 @@ from neuro_ros.resources import ResourceError, models_directory
 from neuro_ros.snn import Model, NetworkState, StateError, load_state, save_state
 from neuro_ros.snn.state_migrate import migrate
 
-__all__ = ["StateDirectory", "StatePathError", "confine", "model_path"]
+__all__ = ["StateDirectory", "StatePathError", "confine", "model_path", "shown_path"]
 
 _SUFFIX = ".safetensors"
 _PREFIX = "state-"
@@ -26,7 +26,7 @@ _INCOMING = "new"  # mark of a state that is on disk but has not taken its place
 _ABANDONED_NS = 60_000_000_000
 #: What the kernel takes as a path, and as a name in it [bytes].
 _LONGEST_PATH, _LONGEST_NAME = 4095, 255
-#: Of a refused path, so much is repeated [characters]: whoever sent it may have sent a megabyte.
+#: Of a refused path, so much is repeated [characters].
 _SHOWN = 120
 
 
@@ -49,6 +49,12 @@ def model_path(name: str) -> Path:
         return models_directory() / f"{name}{_SUFFIX}"
     except ResourceError:
         return path
+
+
+def shown_path(path: str) -> str:
+    """Quote a path for a refusal, shortened: whoever sent it may have sent a megabyte."""
+    shown = repr(path[:_SHOWN])
+    return shown if len(path) <= _SHOWN >= len(shown) else f"{shown[:_SHOWN]}...'"
 
 
 def confine(path: str, root: Path, parameter: str) -> Path:
@@ -74,8 +80,7 @@ def confine(path: str, root: Path, parameter: str) -> Path:
         When it leads outside, also by a link or ``..``, cannot be a path, or names something that is no file: a folder,
         a pipe that would never come to an end, a device.
     """
-    shown = repr(path[:_SHOWN])
-    shown = shown if len(path) <= _SHOWN >= len(shown) else f"{shown[:_SHOWN]}...'"
+    shown = shown_path(path)
     encoded = path.encode("utf-8", "replace")
     if len(encoded) > _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > _LONGEST_NAME:
         raise StatePathError(f"{shown} is too long for a path")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neuro_ros.cores.candidate import CandidateError, ModelFolders
 from neuro_ros.cores.files import StateDirectory, StatePathError, confine
 
 
@@ -95,3 +96,48 @@ def test_whatever_is_accepted_lies_inside(tmp_path_factory, parts):
 def test_without_a_folder_nothing_is_taken():
     with pytest.raises(StatePathError, match="state_directory is not set"):
         StateDirectory("").confine("x")
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def models(tmp_path):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "live.safetensors").touch()
+    (tmp_path / "outside.safetensors").touch()
+    (folder / "leak.safetensors").symlink_to(tmp_path / "outside.safetensors")
+    (folder / "loop.safetensors").symlink_to(folder / "loop.safetensors")
+    os.mkfifo(folder / "pipe.safetensors")
+    return ModelFolders(str(folder / "live.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "..",
+        "../outside.safetensors",
+        "/etc/passwd",
+        "leak.safetensors",
+        "loop.safetensors",
+        "pipe.safetensors",
+        "~nobody_at_all/x.safetensors",
+        "a\0b.safetensors",
+        "x" * 300 + ".safetensors",
+        "deep/" * 1000 + "x.safetensors",
+        "x" * 1_000_000,
+        "\ud800.safetensors",
+    ],
+    ids=lambda name: repr(name[:30]),
+)
+def test_a_candidate_comes_from_a_model_folder_only(models, name):
+    with pytest.raises(CandidateError) as refusal:
+        models.find(name)
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 1000
+
+
+def test_a_candidate_beside_the_live_model_is_found(models, tmp_path):
+    file = tmp_path / "models" / "live.safetensors"
+    for name in ("live.safetensors", str(file), "../models/live.safetensors"):
+        assert models.find(name) == file.resolve()
