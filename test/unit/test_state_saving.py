@@ -116,7 +116,7 @@ def test_a_stream_goes_from_the_fixed_engine_to_lava_and_back(tmp_path):
 @pytest.mark.parametrize("keep", [1, 3])
 def test_a_killed_writer_never_leaves_a_broken_file(keep, tmp_path, counts):
     kills = counts(f"writers of states killed, {keep} kept", reduced=15, full=1000)
-    result = json.loads(child(SUPPORT / "killed_saver.py", tmp_path, kills, keep, 5))
+    result = json.loads(child(SUPPORT / "killed_saver.py", tmp_path, kills, keep, 5, timeout_s=60.0 + 3.0 * kills))
     assert result["broken"] == []
     assert result["torn"] > 0, "no writer was killed in the middle of a write"
     assert result["reached"] > kills / 4, "the writers hardly wrote"
