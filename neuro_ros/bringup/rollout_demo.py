@@ -293,7 +293,7 @@ def run_rollout_demo(model: str, folder: Path, windows: int, share: float) -> in
     sound = write_sound(first, models / "sound.safetensors")
     faulty = write_faulty(first, models / "faulty.safetensors")
     names = {first.model_id: "first", sound.model_id: "good candidate", faulty.model_id: "faulty candidate"}
-    settings = {
+    settings: dict[str, dict[str, Any]] = {
         "snn_inference": {"model_folders": [str(models)]},
         "canary": {
             "rollout.min_windows": windows,
