@@ -120,7 +120,8 @@ class SnnInferenceCore(Core):
         return engine if self._die is None else DriftingEngine(engine, self._die)
 
     def _warm_up(self) -> None:
-        """Compile now what the first window would otherwise wait for."""
+        """Compile now what the first window would otherwise wait for, and hash what the first snapshot would."""
+        NetworkState.at_rest(self.model)
         # Compiled code differs for memory that may be written (messages of the middleware) and that may not (bags).
         for encoding, size in ((SpikeTensor.ENCODING_COO, 0), (SpikeTensor.ENCODING_BITMAP, -(-self._cells // 8))):
             for data in (bytes(size), np.zeros(size, np.uint8)):

@@ -279,6 +279,7 @@ class StreamNetwork:
             raise StateError(
                 f"the state holds evidence for {len(state.evidence)} classes, not {len(self.model.labels)}"
             )
+        self.registers.adopt(state)
         name = stream_id or state.stream_id
         stream = self.streams.get(name) or self.add(name)
         if name == self._current:

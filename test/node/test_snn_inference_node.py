@@ -15,10 +15,21 @@ from rclpy.parameter import Parameter
 from neuro_ros.cores.messages import Header
 from neuro_ros.cores.messages import SpikeTensor as Window
 from neuro_ros.events import encode_tensor
-from neuro_ros.msg import Gesture, SnnTelemetry, SpikeTensor, ThermalCompensation
+from neuro_ros.msg import ClockModel, Gesture, SnnTelemetry, SpikeTensor, ThermalCompensation
 from neuro_ros.nodes import conversion, qos
 from neuro_ros.nodes.snn_inference import SnnInferenceNode
-from neuro_ros.snn import Dense, Layer, Lif, Model, Network, load_state, save_model
+from neuro_ros.snn import (
+    Dense,
+    Layer,
+    Lif,
+    Model,
+    Network,
+    create_engine,
+    load_model,
+    load_state,
+    save_model,
+    save_state,
+)
 from neuro_ros.srv import LoadState, SaveState
 
 SUCCESS, FAILURE, ERROR = (
@@ -358,6 +369,45 @@ def test_states_are_saved_periodically(bed, inference, tmp_path):
     bed.until(lambda: telemetry and 0.0 <= telemetry[-1].state_save_age_s < 5.0, what="its age")
 
 
+def test_the_states_before_are_kept_and_stand_in_for_a_damaged_one(bed, inference, tmp_path, capfd):
+    directory = tmp_path / "states"
+    node, camera = up(inference(state_directory=str(directory), state_keep=3)), Camera(bed)
+    gestures, diagnostics = listen(bed, node), bed.collect(DiagnosticArray, "/diagnostics")
+    for count in (1, 2):
+        camera.send(*ONE)
+        bed.until(lambda: len(gestures) == count)  # noqa: B023 - waited for at once
+        assert bed.call(SaveState, "snn_inference/save_state", SaveState.Request()).success
+    assert node.trigger_deactivate() == SUCCESS  # saves once more
+    names = [f"state-eye{mark}.safetensors" for mark in ("", "~1", "~2")]
+    assert sorted(path.name for path in directory.iterdir()) == sorted(names)
+    assert [load_state(directory / name).sequence for name in names] == [1, 1, 0]
+    bed.until(lambda: _value(diagnostics, "state", "saves") == "3", what="the count of saves")
+    assert (
+        0.0 < float(_value(diagnostics, "state", "write_s")) <= float(_value(diagnostics, "state", "write_longest_s"))
+    )
+    assert 0.0 < float(_value(diagnostics, "state", "snapshot_s")) < 1.0
+    bed.remove(node)
+    (directory / names[0]).write_bytes(b"half of a state")
+    capfd.readouterr()
+    node = inference(state_directory=str(directory))
+    assert node.trigger_configure() == SUCCESS
+    assert node.core.snapshot("eye").sequence == 1
+    assert names[0] in capfd.readouterr().err
+
+
+def _value(diagnostics, status, key):
+    """Return the last value of a key in a status of the node."""
+    found = [
+        entry.value
+        for message in diagnostics
+        for part in message.status
+        if part.name.endswith(f"snn_inference: {status}")
+        for entry in part.values
+        if entry.key == key
+    ]
+    return found[-1] if found else None
+
+
 def test_no_space_is_told_and_the_old_file_is_whole(bed, inference, tmp_path, monkeypatch):
     directory = tmp_path / "states"
     node, camera = up(inference(state_directory=str(directory))), Camera(bed)
@@ -407,6 +457,45 @@ def test_save_and_load_by_service(bed, inference, tmp_path):
     camera.send(*ONE)
     bed.until(lambda: len(gestures) == 3)
     assert [gesture.spike_counts[0] for gesture in gestures] == [0, 1, 1]
+
+
+def test_a_state_of_another_model_is_taken_over_where_asked(bed, inference, tmp_path, model_file):
+    """The camera's network is replaced by one whose first layer is the same."""
+    first = load_model(model_file)
+    state = create_engine(first).state().labelled("eye", 3, 4 * LENGTH_NS, 7)
+    state.layers[0].v[:] = 64 << 6  # one more spike at the input makes it fire
+    save_state(state, tmp_path / "old.safetensors")
+    out = Layer("second", Dense(np.eye(3, dtype=np.int16) * 200), Lif(du=4095, dv=0, vth=100))
+    path = tmp_path / "deeper.safetensors"
+    save_model(Model(Network([*first.network.layers, out], SHAPE[1:]), ["a", "b", "c"], LENGTH_NS, SHAPE[0]), path)
+    node, camera = up(inference(model=str(path), state_directory=str(tmp_path))), Camera(bed)
+    gestures = listen(bed, node)
+    answer = bed.call(LoadState, "snn_inference/load_state", LoadState.Request(path="old.safetensors"))
+    assert (answer.success, "belongs to model counting-" in answer.message) == (False, True)
+    answer = bed.call(LoadState, "snn_inference/load_state", LoadState.Request(path="old.safetensors", migrate=True))
+    assert answer.success, answer.message
+    assert "layer 'second' is not in the state: it starts at rest" in answer.message
+    camera.send(*ONE)
+    bed.until(lambda: gestures)
+    assert list(gestures[0].spike_counts) == [1, 0, 0], "at rest, one spike would not have been enough"
+
+
+def test_the_clock_of_the_camera_is_saved_with_the_state(bed, inference, tmp_path):
+    node, camera = up(inference(state_directory=str(tmp_path))), Camera(bed)
+    publisher = bed.tester.create_publisher(ClockModel, "clock/model", qos.publisher_qos("clock/model"))
+    model = ClockModel(clock_id="eye", reference_sensor_ns=5, reference_host_ns=9, skew_ppb=1.5, sigma_ns=20.0, state=2)
+    model.header.frame_id = "eye"
+    publisher.publish(model)
+    gestures = listen(bed, node)
+    camera.send(*ONE)
+    bed.until(lambda: gestures)
+
+    def saved():
+        answer = bed.call(SaveState, "snn_inference/save_state", SaveState.Request())
+        return load_state(answer.path).clock
+
+    clock = bed.until(saved, what="the clock in the state")
+    assert (clock.clock_id, clock.reference_host_ns, clock.skew_ppb, clock.state) == ("eye", 9, 1.5, "LOCKED")
 
 
 @pytest.mark.parametrize(

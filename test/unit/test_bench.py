@@ -10,7 +10,7 @@ import math
 import pytest
 
 from neuro_ros.cli import command
-from neuro_ros.cli.benchmarks import _measure, engine, events
+from neuro_ros.cli.benchmarks import _measure, engine, events, state
 from neuro_ros.cli.verbs import bench
 
 TINY = events.Sizes(
@@ -109,3 +109,13 @@ def test_engine_in_json(monkeypatch, capsys):
         assert row["times_best_peer"] == pytest.approx(min(row["peers"].values()) / row["ours"])
     for name in ("event-driven: correlation", "constant time: correlation", "start: import", "scaling, fan-out 1024"):
         assert sum(row.startswith(name) for row in rows) == 1
+
+
+def test_state_in_json(monkeypatch, capsys):
+    monkeypatch.setattr(state, "SIZES", state.Sizes(rounds=3, windows=6, period_s=0.0))
+    assert command.main(["bench", "state", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["benchmarks"]}
+    assert len(rows) == 12
+    assert all(row["ours"] > 0 for name, row in rows.items() if not name.startswith("windows lost"))
+    assert rows["windows lost beside 6 saves"]["ours"] == 0
+    assert "pickle, not durable" in rows["durable write with digest and the state before it"]["peers"]

@@ -172,6 +172,36 @@ def test_the_compensation_in_force_is_named_in_the_state(drive):
     assert driver.core.snapshot().compensation_id == 7
 
 
+def test_a_restored_network_tells_which_compensation_it_runs_with(drive, tmp_path):
+    """So that thermal_compensation, restarted as well, goes on from there and not from the model's own registers."""
+    before = drive()
+    before.give(window(0, ONE))
+    before.core.receive("thermal/compensation", compensation(7, dv=(5,)), 0)
+    before.give(window(1))
+    save_state(before.core.snapshot(), tmp_path / "s")
+    after = drive()
+    after.core.restore(load_state(tmp_path / "s"))
+    assert after.telemetry().compensation_id_applied == 7
+    after.give(window(0, stream="other"))  # the registers are the chip's, whoever is in it
+    assert after.core.snapshot("other").registers[0]["dv"] == 5
+    after.give(window(2))
+    assert after.core.snapshot("cam").registers[0]["dv"] == 5
+    after.core.receive("thermal/compensation", compensation(1, (), (), (), "digital"), 0)
+    assert after.core.snapshot("cam").registers[0]["dv"] == 0, "digital silicon needs none"
+
+
+def test_what_is_in_force_counts_more_than_what_a_state_had(drive):
+    before, after = drive(), drive()
+    before.give(window(0, ONE))
+    before.core.receive("thermal/compensation", compensation(7, dv=(5,)), 0)
+    after.give(window(0, ONE))
+    after.core.receive("thermal/compensation", compensation(3, dv=(9,)), 0)
+    after.core.restore(before.core.snapshot())
+    after.give(window(1))
+    assert after.telemetry().compensation_id_applied == 3
+    assert after.core.snapshot().registers[0]["dv"] == 9
+
+
 def test_a_silent_stream_is_forgotten_by_policy(drive):
     driver = drive(stream_idle_s=2.0)
     driver.give(window(0, ONE, stream="a"))
