@@ -13,6 +13,7 @@ from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.task import Future
 
+from neuro_ros.canary import Command
 from neuro_ros.cores.canary_rollout import SwitchRequest
 from neuro_ros.cores.core import Health, HealthLevel
 from neuro_ros.srv import SwitchModel
@@ -21,6 +22,8 @@ __all__ = ["RuleCaller"]
 
 #: A call without an answer is given up after so long [s]; the one that is called answers between two windows.
 _PATIENCE_S = 5.0
+#: What was accepted is not asked for again for so long [s]: the word of it is on its way.
+_REST_S = 2.0
 
 
 class RuleCaller:
@@ -40,6 +43,8 @@ class RuleCaller:
         self._client: Client = node.create_client(SwitchModel, self._name)
         self._pending: Future | None = None
         self._sent_s = 0.0
+        self._accepted: tuple[Command, str] | None = None
+        self._accepted_s = 0.0
         self._calls = 0
         self._trouble = ""
 
@@ -53,6 +58,8 @@ class RuleCaller:
                 return
             self._trouble = f"{self._name} does not answer"
             self.forget()
+        if (request.command, request.on_trial) == self._accepted and time.monotonic() - self._accepted_s < _REST_S:
+            return
         if not self._client.service_is_ready():
             self._trouble = f"{self._name} is not there"
             return
@@ -75,6 +82,7 @@ class RuleCaller:
         what = f"{request.command.name} of {request.on_trial}: {request.reason}"
         if response is not None and response.accepted:
             self._trouble = ""
+            self._accepted, self._accepted_s = (request.command, request.on_trial), time.monotonic()
             self._node.get_logger().warning(what)
             return
         self._trouble = "no answer" if response is None else response.message

@@ -142,7 +142,7 @@ def _rows(stream: _Stream, folder: Path, torch: Any) -> Iterator[Benchmark]:
         stream.step()
 
     def snapshot() -> Any:
-        return core.snapshots()[0]
+        return core.snapshots()[0][1]
 
     def snapshot_after_a_window() -> float:
         stream.step()
