@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from neuro_ros.snn import Model, create_engine
+from neuro_ros.training.conversion import quantise
 from neuro_ros.training.curves import Curves, smoothed
 from neuro_ros.training.data import Crops, StepStream, WindowShape
 from neuro_ros.training.devices import device_named
@@ -17,7 +18,7 @@ from neuro_ros.training.errors import ExportError, TrainingError
 from neuro_ros.training.evaluation import score_recordings
 from neuro_ros.training.export import check_exportable
 from neuro_ros.training.layers import ConvSpec, DenseSpec, IntegerNetwork
-from neuro_ros.training.loop import Progress, TrainingSettings, calibrate, fit
+from neuro_ros.training.loop import Progress, TrainingSettings, calibrate, fit, window_loss
 from neuro_ros.training.progress import ProgressLine
 from neuro_ros.training.regularisers import band_cost, regularised, silence_cost, weight_floor_cost
 from neuro_ros.training.weights import Rounding
@@ -65,6 +66,27 @@ def test_networks_learn_and_stay_neither_silent_nor_saturated(specs, settings):
     for name, rates in zip(curves.names[:-1], np.mean(curves.rates[-10:], axis=0)[:-1], strict=True):
         assert 0.5 * settings.low_rate < rates < 2.0 * settings.high_rate, name
     network.eval()
+    recordings = [(stream(k % 2, 50 + k), k % 2) for k in range(4)]
+    check_exportable(network.export(), score_recordings(Model(network.export(), ("a", "b")), recordings))
+
+
+def test_a_network_trained_in_floating_point_is_quantised_and_right():
+    torch.manual_seed(5)
+    source = crops()
+    network = IntegerNetwork(dense(3), (2, 4, 4), 1.5)
+    calibrate(network, source.draw()[0])
+    network.arithmetic = "float"
+    settings = TrainingSettings(updates=40, learning_rate=3e-2, settle_steps=15)
+    losses = fit(network, source, settings, itertools.count().__next__)
+    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
+    spikes, labels, age = source.draw()
+    with torch.no_grad():
+        exact, _ = window_loss(network(spikes), labels, age, 10, settings)
+        reports = quantise(network, spikes)
+        whole, accuracy = window_loss(network(spikes), labels, age, 10, settings)
+    assert all(report.integer_rate > 0.01 and report.f1 > 0.7 for report in reports)
+    assert float(whole) == pytest.approx(float(exact), rel=0.3)
+    assert accuracy > 0.9
     recordings = [(stream(k % 2, 50 + k), k % 2) for k in range(4)]
     check_exportable(network.export(), score_recordings(Model(network.export(), ("a", "b")), recordings))
 
