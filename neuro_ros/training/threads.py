@@ -7,6 +7,7 @@ changes what is computed: results are the same bits at any thread count.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,17 +17,22 @@ import torch
 __all__ = ["over_chunks"]
 
 _lock = threading.Lock()
-_pool: list[ThreadPoolExecutor] = []  # one, made when first needed; a list so that a forked child can see it is stale
-_pool_size = [0]
+_pools: dict[int, ThreadPoolExecutor] = {}  # by number of workers; made when first needed
 
 
-def _executor(threads: int) -> ThreadPoolExecutor:
-    """Return a pool of at least `threads` - 1 workers; the caller is one more."""
+def _forget() -> None:
+    """Let go of pools whose threads a fork has not copied."""
+    _pools.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def _pool(workers: int) -> ThreadPoolExecutor:
     with _lock:
-        if _pool_size[0] < threads - 1:
-            _pool[:] = [ThreadPoolExecutor(threads - 1, "neuro_ros_training")]
-            _pool_size[0] = threads - 1
-        return _pool[0]
+        if workers not in _pools:
+            _pools[workers] = ThreadPoolExecutor(workers, "neuro_ros_training")
+        return _pools[workers]
 
 
 def over_chunks(work: Callable[[int, int], None], items: int, grain: int = 1) -> None:
@@ -47,7 +53,7 @@ def over_chunks(work: Callable[[int, int], None], items: int, grain: int = 1) ->
         return
     blocks = -(-items // grain)
     bounds = [min(items, grain * (blocks * k // threads)) for k in range(threads + 1)]
-    pool = _executor(threads)
+    pool = _pool(threads - 1)  # the caller is one more
     waiting = [pool.submit(work, bounds[k], bounds[k + 1]) for k in range(1, threads)]
     work(bounds[0], bounds[1])
     for future in waiting:
