@@ -4,6 +4,7 @@
 import itertools
 import math
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -147,8 +148,24 @@ def test_no_space_left_is_told_and_the_checkpoint_before_is_whole(tmp_path, whol
     assert same(run(path, resume=True), whole)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk_really_ends_with_that_error(tmp_path):
+def test_a_file_that_cannot_grow_really_ends_with_that_error(tmp_path, whole):
+    path = tmp_path / "run.safetensors"
+    asked = iter([False] * 3 + [True])
+    with pytest.raises(TrainingStoppedError):
+        run(path, stop=asked.__next__)
+    data = path.read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(data) // 2, before[1]))
+    try:
+        with pytest.raises(TrainingError, match=r"checkpoint of update .*too large"):
+            run(path, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == data
+    assert same(run(path, resume=True), whole)
+
+
+def test_a_missing_folder_is_told(tmp_path):
     with pytest.raises(TrainingError, match="checkpoint of update 1"):
         run(tmp_path / "missing" / "run.safetensors", updates=1)
 
