@@ -24,7 +24,7 @@ def command(*arguments):
 
 def test_the_demo_promotes_the_good_one_and_rolls_the_faulty_one_back(spawn, tmp_path):
     # The shipped model: one without output spikes is as good as another.
-    demo = spawn([sys.executable, "-m", "neuro_ros.bringup.rollout_demo", "--out", tmp_path, "--windows", "40"])
+    demo = spawn([sys.executable, "-m", "neuro_ros.bringup.rollout_demo", "--out", tmp_path, "--windows", "60"])
     assert demo.wait(240.0) == 0, demo.output
     changes = re.findall(r"^ +\+[\d.]+ s +(\w+ to \w+) +(\w+)", demo.output, re.MULTILINE)
     assert changes == [
