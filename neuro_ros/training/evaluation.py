@@ -9,6 +9,7 @@ the node flies with, `neuro_ros.snn.decision`: leaky evidence, and a share sharp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,10 +27,12 @@ __all__ = [
     "THRESHOLD",
     "RecordingScore",
     "StreamScore",
+    "best_exponent",
     "fit_exponent",
     "run_recording",
     "score_recordings",
     "score_streams",
+    "window_counts",
 ]
 
 NO_DECISION = -1
@@ -103,7 +106,8 @@ class StreamScore:
     majority_right: int
 
 
-def _window_counts(engine: Engine, bits: npt.NDArray[np.uint8], bins: int) -> npt.NDArray[np.int64]:
+def window_counts(engine: Engine, bits: npt.NDArray[np.uint8], bins: int) -> npt.NDArray[np.int64]:
+    """Return the output spikes (windows, classes) of packed steps, the engine's state going on from where it is."""
     counts = []
     for begin in range(0, len(bits), bins):
         piece = bits[begin : begin + bins]
@@ -115,7 +119,7 @@ def _window_counts(engine: Engine, bits: npt.NDArray[np.uint8], bins: int) -> np
 def run_recording(engine: Engine, bits: npt.NDArray[np.uint8], bins: int, depth: int) -> npt.NDArray[np.int64]:
     """Return the summed output spikes (classes,) of a recording run from rest, the empty tail included."""
     engine.reset()
-    counts = _window_counts(engine, bits, bins).sum(0)
+    counts = window_counts(engine, bits, bins).sum(0)
     tail = engine.run_window(np.empty(0, np.uint32), depth).spike_counts
     total: npt.NDArray[np.int64] = counts + tail
     return total
@@ -176,7 +180,7 @@ def _stream_evidence(model: Model, streams: Sequence[StepStream], half_life_s: f
             engine.reset()
             evidence = Evidence(model.network.classes)
             rows = []
-            for counts in _window_counts(engine, stream.bits, model.bins):
+            for counts in window_counts(engine, stream.bits, model.bins):
                 evidence.add(counts.astype(np.int32), model.window_length_ns * 1e-9, half_life_s)
                 rows.append(evidence.values)
             found.append(np.stack(rows)[: len(stream.labels) // model.bins])
@@ -209,9 +213,29 @@ def fit_exponent(model: Model, streams: Sequence[StepStream], half_life_s: float
     """
     labels = np.concatenate([stream.labels[model.bins - 1 :: model.bins] for stream in streams])
     evidence = np.concatenate(_stream_evidence(model, streams, half_life_s))
+    exponent = best_exponent(evidence, labels)
+    if math.isnan(exponent):
+        raise TrainingError("no window has a label and output spikes; the network is silent")
+    return exponent
+
+
+def best_exponent(evidence: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
+    """Return the exponent of `fit_exponent` for windows whose evidence is known.
+
+    Parameters
+    ----------
+    evidence : (windows, classes) float64
+    labels : (windows,) int64
+        -1 = unknown.
+
+    Returns
+    -------
+    float
+        NaN if no window has a label and evidence.
+    """
     usable = (labels >= 0) & evidence.any(axis=1)
     if not usable.any():
-        raise TrainingError("no window has a label and output spikes; the network is silent")
+        return math.nan
     evidence, labels = evidence[usable], labels[usable]
     costs = [
         -np.log(np.maximum(sharpen(evidence, exponent)[np.arange(len(labels)), labels], _LEAST_SHARE)).mean()

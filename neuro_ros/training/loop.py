@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from neuro_ros.training.data import Crops
+from neuro_ros.training.data import Batches
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.layers import IntegerNetwork
 
@@ -162,7 +162,7 @@ def calibrate(network: IntegerNetwork, spikes: torch.Tensor, target_rate: float 
 
 def fit(
     network: IntegerNetwork,
-    crops: Crops,
+    crops: Batches,
     settings: TrainingSettings,
     clock_s: Callable[[], float],
     report: Callable[[Progress], None] | None = None,
@@ -173,7 +173,7 @@ def fit(
     ----------
     network : IntegerNetwork
         Trained in place.
-    crops : Crops
+    crops : Batches
         Source of batches.
     settings : TrainingSettings
         Settings.

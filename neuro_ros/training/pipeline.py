@@ -13,7 +13,7 @@ import torch
 
 from neuro_ros.gestures import LABELS, SPLITS, subject_seeds
 from neuro_ros.snn import Model
-from neuro_ros.training.data import Crops, WindowShape, simulate_streams
+from neuro_ros.training.data import Crops, WindowShape, simulate_streams, window_shape
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.evaluation import (
     THRESHOLD,
@@ -126,12 +126,6 @@ class Evaluation:
             "decided_within_1s": float((times <= 1000.0).mean()),
             "never_decided": int(times.size - reached.size),
         }
-
-
-def window_shape(model: Model) -> WindowShape:
-    """Return the tensor geometry that a model asks for."""
-    channels, height, width = model.network.input_shape
-    return WindowShape(model.window_length_ns, model.bins, channels, height, width)
 
 
 def evaluate_model(

@@ -1,48 +1,68 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``neuro_ros train``: a gesture model from simulated subjects, guarded before it is written."""
+"""``neuro_ros train``: a model from simulated subjects or from any data set, guarded before it is written."""
 
 from __future__ import annotations
 
 import argparse
 import ctypes
 import json
-import math
 import shlex
 import sys
 import time
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from neuro_ros.cli.arguments import add_json_argument, emit, positive_float, positive_int
+from neuro_ros.cli.arguments import add_json_argument, emit, non_negative_int, positive_float, positive_int
+from neuro_ros.cli.dataset_arguments import add_dataset_arguments, cache_of, dataset_of
+from neuro_ros.errors import UsageError
+from neuro_ros.gestures.augmentation import Augmentation
+from neuro_ros.gestures.datasets import WindowShape
+
+if TYPE_CHECKING:
+    from neuro_ros.snn import Model
+    from neuro_ros.training.loop import Progress
 
 # Parameter numbers of glibc's mallopt, from malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
-SUMMARY = "train a gesture model on simulated subjects, in the chip's integers"
+SUMMARY = "train a model on simulated gestures or on your recordings, in the chip's integers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
+    add_dataset_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="MODEL", help="model file to write (.safetensors)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of weights, crops and sensors (default 1)")
-    parser.add_argument("--subjects", type=positive_int, default=200, help="training subjects (default 200)")
-    parser.add_argument("--updates", type=positive_int, default=2400, help="most optimiser steps (default 2400)")
+    parser.add_argument("--seed", type=non_negative_int, help="of weights, crops and sensors (default 1)")
+    parser.add_argument("--updates", type=positive_int, help="most optimiser steps (default: see --epochs; 2400)")
     parser.add_argument("--seconds", type=positive_float, help="most time in the loop (default: no limit)")
-    parser.add_argument("--batch", type=positive_int, default=16, help="crops an update (default 16)")
-    parser.add_argument("--learning-rate", type=positive_float, default=1.2e-2, help="peak, relative (default 0.012)")
+    parser.add_argument("--batch", type=positive_int, help="crops an update (default: the recipe's; 16)")
+    parser.add_argument("--learning-rate", type=positive_float, help="peak, relative (default 0.012)")
     parser.add_argument("--threads", type=positive_int, default=1, help="threads of torch (default 1)")
-    parser.add_argument("--test-subjects", type=positive_int, default=20, help="for the card's table (default 20)")
+    simulated = parser.add_argument_group("without --data: gestures of simulated subjects in a row")
+    simulated.add_argument("--subjects", type=positive_int, help="training subjects (default 200)")
+    simulated.add_argument("--test-subjects", type=positive_int, default=20, help="for the card's table (default 20)")
+    group = parser.add_argument_group("with --data (defaults by the kind of data set)")
+    group.add_argument("--epochs", type=positive_int, help="passes over the recordings, a crop of each")
+    group.add_argument("--window-ms", type=positive_float, help="window of sensor time [ms]")
+    group.add_argument("--bins", type=positive_int, help="network steps a window")
+    group.add_argument("--size", type=positive_int, nargs="+", metavar="CELLS", help="cells of a bin: SIDE or WIDTH HEIGHT")
+    group.add_argument("--layers", help="such as conv:12k5s2p2,conv:24k3s2p1,dense:128; see docs/training.md")
+    group.add_argument("--crop-windows", type=positive_int, help="length of a training crop")
+    group.add_argument("--judged", choices=("windows", "recording"), help="what the loss takes for a decision")
+    group.add_argument(
+        "--augment",
+        metavar="NAME=VALUE,...",
+        help="strengths to change: flip, shift, rotate_deg, zoom, shear, time_scale, drop, noise_hz; none = no change",
+    )
     add_json_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Train, judge on the test subjects once, write the model, its card and its record."""
+    """Train, judge, write the model, its card and its record."""
     import torch
 
-    from neuro_ros.snn import save_model
-    from neuro_ros.training.card import write_card
     from neuro_ros.training.errors import TrainingError
-    from neuro_ros.training.loop import Progress
-    from neuro_ros.training.pipeline import TrainingJob, evaluate_model, train_model
 
     if args.out.suffix != ".safetensors":
         raise TrainingError(f"the model file is called {args.out.name!r}; give it the ending .safetensors")
@@ -50,49 +70,128 @@ def main(args: argparse.Namespace) -> int:
         raise TrainingError(f"there is no folder {args.out.parent} to write the model to; make it first")
     torch.set_num_threads(args.threads)
     _keep_memory()
+    command = "neuro_ros " + " ".join(shlex.quote(word) for word in ["train", *sys.argv[sys.argv.index("train") + 1 :]])
+    result = _train_simulated(args, command) if args.data is None else _train_on_data(args, command)
+    emit(args, result, lambda: _text(result))
+    return 0
+
+
+def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return what was given of these arguments; the defaults of the others are the job's."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def _train_simulated(args: argparse.Namespace, command: str) -> dict[str, Any]:
+    """Train on simulated subjects, and judge on the test subjects once."""
+    from neuro_ros.snn import save_model
+    from neuro_ros.training.card import write_card
+    from neuro_ros.training.pipeline import TrainingJob, evaluate_model, train_model
+
+    _refuse(args, "epochs", "window_ms", "bins", "size", "layers", "crop_windows", "judged", "augment", needs="--data")
     job = TrainingJob(
-        seed=args.seed,
-        subjects=args.subjects,
-        updates=args.updates,
-        seconds=math.inf if args.seconds is None else args.seconds,
-        batch=args.batch,
-        learning_rate=args.learning_rate,
+        **_given(args, "seed", "subjects", "updates", "seconds", "batch", "learning_rate"), name=args.out.stem
+    )
+    log = _Log("simulated {} of {} subjects")
+    start_s = time.monotonic()
+    model, _ = train_model(job, time.monotonic, log.on_data, log.on_update)
+    wall_s = round(time.monotonic() - start_s, 1)
+    save_model(model, args.out)
+    test = evaluate_model(model, "test", args.test_subjects).as_dict()
+    write_card(args.out.with_suffix(".md"), model, test, command, args.out.stat().st_size, wall_s)
+    _write_record(args, command, wall_s, model, {**model.record, "curve": log.curve, "test": test})
+    return {**test, "out": args.out, "model_id": model.digest}
+
+
+def _train_on_data(args: argparse.Namespace, command: str) -> dict[str, Any]:
+    """Train on the training split of a data set, and judge on its validation split; the test stays unseen."""
+    from neuro_ros.snn import save_model
+    from neuro_ros.training.dataset_card import write_dataset_card
+    from neuro_ros.training.dataset_job import job_for, train_on_dataset
+
+    _refuse(args, "subjects", needs="no --data, or simulated:SUBJECTS in it")
+    dataset = dataset_of(args)
+    job = job_for(
+        dataset,
+        **_given(args, "seed", "epochs", "updates", "seconds", "batch", "learning_rate", "layers", "crop_windows"),
+        **_given(args, "judged"),
         name=args.out.stem,
     )
+    job = replace(job, shape=_shape(args, job.shape), augmentation=_augmentation(args, job.augmentation))
+    log = _Log("looked through {} of {} recordings")
+    start_s = time.monotonic()
+    model, validation = train_on_dataset(
+        job, dataset, time.monotonic, args.split_seed, cache_of(args), log.on_data, log.on_update
+    )
+    wall_s = round(time.monotonic() - start_s, 1)
+    save_model(model, args.out)
+    result = validation.as_dict()
+    write_dataset_card(args.out.with_suffix(".md"), model, command, args.out.stat().st_size, wall_s)
+    _write_record(args, command, wall_s, model, {**model.record, "curve": log.curve, "skipped": dataset.skipped})
+    return {**result, "seed": job.seed, "split_seed": args.split_seed, "out": args.out, "model_id": model.digest}
 
-    def on_data(done: int, of: int) -> None:
-        if done % 20 == 0 or done == of:
-            print(f"simulated {done} of {of} subjects", file=sys.stderr)
 
-    curve: list[dict[str, float]] = []
+def _refuse(args: argparse.Namespace, *names: str, needs: str) -> None:
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is not None]
+    if given:
+        raise UsageError(f"{', '.join(given)} needs {needs}")
 
-    def on_update(progress: Progress) -> None:
+
+def _shape(args: argparse.Namespace, shape: WindowShape) -> WindowShape:
+    """Return the window and tensor that were asked for."""
+    if args.size is not None and len(args.size) > 2:
+        raise UsageError(f"--size takes a side, or a width and a height, and not {len(args.size)} numbers")
+    length_ns = shape.length_ns if args.window_ms is None else round(args.window_ms * 1e6)
+    width, height = (shape.width, shape.height) if args.size is None else (args.size[0], args.size[-1])
+    return WindowShape(length_ns, shape.bins if args.bins is None else args.bins, shape.channels, height, width)
+
+
+def _augmentation(args: argparse.Namespace, augmentation: Augmentation) -> Augmentation:
+    """Return the strengths that were asked for."""
+    if args.augment is None:
+        return augmentation
+    strengths = {field.name for field in fields(Augmentation)} - {"mirror"}
+    if args.augment == "none":
+        return replace(augmentation, **dict.fromkeys(strengths, 0.0))
+    chosen = {}
+    for part in args.augment.split(","):
+        name, _, value = part.partition("=")
+        if name.strip() not in strengths:
+            raise UsageError(f"--augment: {name.strip()!r} is none of {', '.join(sorted(strengths))}")
+        try:
+            chosen[name.strip()] = float(value)
+        except ValueError:
+            raise UsageError(f"--augment: {part.strip()!r} is not a name and a number, as in shift=0.1") from None
+    return replace(augmentation, **chosen)
+
+
+class _Log:
+    """Tells on stderr how far it is, and keeps the curve."""
+
+    def __init__(self, data_text: str) -> None:
+        self._data_text = data_text
+        self.curve: list[dict[str, float]] = []
+
+    def on_data(self, done: int, of: int) -> None:
+        """Tell about every twentieth part of the data, and its end."""
+        step = max(20, of // 20)
+        if done % step == 0 or done == of:
+            print(self._data_text.format(done, of), file=sys.stderr)
+
+    def on_update(self, progress: Progress) -> None:
+        """Tell about every fiftieth update."""
         if progress.update % 50 == 0:
-            curve.append({"update": progress.update, "loss": progress.loss, "accuracy": progress.accuracy})
+            self.curve.append({"update": progress.update, "loss": progress.loss, "accuracy": progress.accuracy})
             print(
                 f"update {progress.update}: loss {progress.loss:.3f}, windows right {progress.accuracy:.2f}, rates "
                 + " ".join(f"{rate:.3f}" for rate in progress.rates),
                 file=sys.stderr,
             )
 
-    start_s = time.monotonic()
-    model, _ = train_model(job, time.monotonic, on_data, on_update)
-    wall_s = round(time.monotonic() - start_s, 1)
-    save_model(model, args.out)
-    test = evaluate_model(model, "test", args.test_subjects).as_dict()
-    command = "neuro_ros " + " ".join(shlex.quote(word) for word in ["train", *sys.argv[sys.argv.index("train") + 1 :]])
-    write_card(args.out.with_suffix(".md"), model, test, command, args.out.stat().st_size, wall_s)
-    record = {
-        "command": command,
-        "wall_s": wall_s,
-        "model_id": model.digest,
-        **model.record,
-        "curve": curve,
-        "test": test,
-    }
+
+def _write_record(args: argparse.Namespace, command: str, wall_s: float, model: Model, rest: dict[str, Any]) -> None:
+    """Write what was done beside the model."""
+    record = {"command": command, "wall_s": wall_s, "model_id": model.digest, **rest}
     args.out.with_suffix(".training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    emit(args, {**test, "out": args.out, "model_id": model.digest}, lambda: _text(test, args.out))
-    return 0
 
 
 def _keep_memory() -> None:
@@ -103,8 +202,9 @@ def _keep_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def _text(test: dict[str, object], out: Path) -> str:
+def _text(result: dict[str, Any]) -> str:
+    what = "simulated test recordings" if "subjects" in result else f"{result['split']} recordings of {result['data']}"
     return (
-        f"{out}: {test['accuracy']:.1%} of {test['recordings']} simulated test recordings right "
-        f"(split {test['split']}, seed {test['seed']})"
+        f"{result['out']}: {result['accuracy']:.1%} of {result['recordings']} {what} right "
+        f"(split {result['split']}, seed {result['seed']})"
     )
