@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from neuro_ros.cli.arguments import non_negative_int, positive_float, positive_int
@@ -19,7 +21,7 @@ from neuro_ros.gestures.datasets import (
     open_dataset,
 )
 
-__all__ = ["add_dataset_arguments", "cache_of", "dataset_of"]
+__all__ = ["add_dataset_arguments", "cache_of", "data_log", "dataset_of", "refuse_given"]
 
 _SIMULATED = "simulated"
 _SIMULATED_SUBJECTS = 100
@@ -33,7 +35,7 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="[KIND:]PATH",
-        help=f"data set: a folder of class folders, or another kind, found by itself or told as in nmnist:PATH ({kinds}); "
+        help=f"a folder of class folders, or a data set of another kind, found by itself or told ({kinds}); "
         f"{_SIMULATED}[:SUBJECTS] = recordings of simulated gestures as they are drawn for each split",
     )
     group = parser.add_argument_group("about the data set (with --data)")
@@ -92,3 +94,37 @@ def _simulated(count: str, seed: int) -> Dataset:
 def cache_of(args: argparse.Namespace) -> TensorCache:
     """Return where the tensors of a data set are kept."""
     return MemoryCache(args.memory << 20, None if args.cache is None else SampleCache(args.cache))
+
+
+def data_log(done_text: str) -> Callable[[int, int], None]:
+    """Return a function that tells on stderr about every twentieth part of the recordings, and their end."""
+    last = 0
+
+    def tell(done: int, of: int) -> None:
+        nonlocal last
+        if done == of or done - last >= max(20, of // 20):
+            last = done
+            print(f"{done_text} {done} of {of} recordings", file=sys.stderr)
+
+    return tell
+
+
+def refuse_given(args: argparse.Namespace, *names: str, because: str) -> None:
+    """Refuse options that mean nothing beside others.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    *names : str
+        Attributes that are None when the option is not given.
+    because : str
+        Follows their names in the error.
+
+    Raises
+    ------
+    UsageError
+        With those that were given.
+    """
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is not None]
+    if given:
+        raise UsageError(f"{', '.join(given)}: {because}")

@@ -32,6 +32,8 @@ __all__ = ["RECIPES", "DatasetJob", "job_for", "train_on_dataset"]
 _LEAST_UPDATES = 400
 # Steps after the start from rest that are not judged, where windows are judged by themselves.
 _SETTLE_STEPS = 25
+# Of a model file; of a stream's window; and of what a spike tensor may hold, see the messages.
+_MAX_BINS, _MAX_WINDOW_NS, _MAX_CELLS = 1024, 3600 * 10**9, 1 << 21
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,17 @@ class DatasetJob:
         for what in ("epochs", "batch", "crop_windows"):
             if getattr(self, what) < 1:
                 raise TrainingError(f"{what} is {getattr(self, what)}; it must be at least 1")
+        shape = self.shape
+        if not (1 <= shape.bins <= _MAX_BINS and shape.bins <= shape.length_ns <= _MAX_WINDOW_NS):
+            raise TrainingError(
+                f"a window of {shape.length_ns / 1e6:g} ms in {shape.bins} bins cannot be; bins are 1 to {_MAX_BINS}, "
+                f"and a window is up to {_MAX_WINDOW_NS / 1e9:g} s"
+            )
+        if shape.cells % 8 or not 1 <= shape.cells <= _MAX_CELLS:
+            raise TrainingError(
+                f"{shape.width} x {shape.height} cells in {shape.channels} channels: their number must fill whole "
+                f"bytes and be at most {_MAX_CELLS}"
+            )
         if self.judged not in JUDGED:
             raise TrainingError(f"judged is {self.judged!r}; choose {' or '.join(JUDGED)}")
 
@@ -102,8 +115,9 @@ RECIPES: dict[str, DatasetJob] = {
     # One window holds the three saccades of a recording. A digit turned, slanted or magnified a little is the same
     # digit, and a thousand recordings are few: without that the network knows them by heart after ten epochs.
     "nmnist": DatasetJob(
-        epochs=60,
-        batch=32,
+        epochs=30,
+        batch=16,
+        learning_rate=1e-2,
         layers="conv:16k5s2p2u2000v500,conv:32k3s2p1u2000v500,dense:128u2000v300,output:u2000v50",
         shape=WindowShape(340_000_000, 17, 2, 34, 34),
         crop_windows=1,

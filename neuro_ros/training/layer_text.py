@@ -53,8 +53,9 @@ _DECAYS = {"conv": Decays(2000, 500), "dense": Decays(1500, 250), "output": Deca
 def _letters(kind: str, text: str, whole: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for letter, digits in re.findall(r"([a-z])(\d+)", text):
+        known = ", ".join(_LETTERS[kind])
         if letter not in _LETTERS[kind]:
-            raise TrainingError(f"layer {whole!r}: {letter!r} means nothing there; known are {', '.join(_LETTERS[kind])}")
+            raise TrainingError(f"layer {whole!r}: {letter!r} means nothing there; known are {known}")
         if letter in found:
             raise TrainingError(f"layer {whole!r}: {letter!r} is given twice")
         found[letter] = int(digits)
@@ -120,7 +121,9 @@ def parse_layers(text: str, classes: int, input_shape: tuple[int, int, int]) -> 
             specs.append(ConvSpec(name(kind), channels, kernel, stride, padding, du, dv))
             shape = (channels, height, width)
         else:
-            neurons = classes if kind == "output" else _check(whole, "the number of neurons", int(size), 1, _MAX_NEURONS)
+            neurons = (
+                classes if kind == "output" else _check(whole, "the number of neurons", int(size), 1, _MAX_NEURONS)
+            )
             weights = neurons * shape[0] * shape[1] * shape[2]
             specs.append(DenseSpec(name(kind), neurons, du, dv))
             shape = (neurons, 1, 1)

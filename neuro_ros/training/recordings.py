@@ -96,7 +96,7 @@ def survey(
     cache: TensorCache | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
-    """Look through a split once: what is usable, and is there something of each class?
+    """Look through a split once: find what is usable, and that some of each class is.
 
     Parameters
     ----------

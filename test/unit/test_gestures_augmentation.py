@@ -237,7 +237,9 @@ def test_warps_are_seeded_and_keep_to_their_strength():
     assert moved["x"].max() < WIDTH
 
 
-@pytest.mark.parametrize("wrong", [{"flip": 2.0}, {"drop": 1.0}, {"noise_hz": float("nan")}, {"zoom": -0.1}, {"mirror": (1, 2, 0)}])
+@pytest.mark.parametrize(
+    "wrong", [{"flip": 2.0}, {"drop": 1.0}, {"noise_hz": float("nan")}, {"zoom": -0.1}, {"mirror": (1, 2, 0)}]
+)
 def test_strengths_that_cannot_be_are_refused(wrong):
     with pytest.raises(AugmentationError, match=next(iter(wrong))):
         Augmentation(**wrong)

@@ -9,12 +9,13 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuro_ros.cli.arguments import add_json_argument, emit, non_negative_int, positive_float, positive_int
-from neuro_ros.cli.dataset_arguments import add_dataset_arguments, cache_of, dataset_of
+from neuro_ros.cli.dataset_arguments import add_dataset_arguments, cache_of, data_log, dataset_of, refuse_given
 from neuro_ros.errors import UsageError
 from neuro_ros.gestures.augmentation import Augmentation
 from neuro_ros.gestures.datasets import WindowShape
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from neuro_ros.snn import Model
     from neuro_ros.training.loop import Progress
 
+_WITH_DATA = ("epochs", "window_ms", "bins", "size", "layers", "crop_windows", "judged", "augment")
 # Parameter numbers of glibc's mallopt, from malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -46,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--epochs", type=positive_int, help="passes over the recordings, a crop of each")
     group.add_argument("--window-ms", type=positive_float, help="window of sensor time [ms]")
     group.add_argument("--bins", type=positive_int, help="network steps a window")
-    group.add_argument("--size", type=positive_int, nargs="+", metavar="CELLS", help="cells of a bin: SIDE or WIDTH HEIGHT")
+    group.add_argument(
+        "--size", type=positive_int, nargs="+", metavar="CELLS", help="cells of a bin: SIDE or WIDTH HEIGHT"
+    )
     group.add_argument("--layers", help="such as conv:12k5s2p2,conv:24k3s2p1,dense:128; see docs/training.md")
     group.add_argument("--crop-windows", type=positive_int, help="length of a training crop")
     group.add_argument("--judged", choices=("windows", "recording"), help="what the loss takes for a decision")
@@ -70,10 +74,16 @@ def main(args: argparse.Namespace) -> int:
         raise TrainingError(f"there is no folder {args.out.parent} to write the model to; make it first")
     torch.set_num_threads(args.threads)
     _keep_memory()
-    command = "neuro_ros " + " ".join(shlex.quote(word) for word in ["train", *sys.argv[sys.argv.index("train") + 1 :]])
+    command = _command(sys.argv)
     result = _train_simulated(args, command) if args.data is None else _train_on_data(args, command)
     emit(args, result, lambda: _text(result))
     return 0
+
+
+def _command(argv: Sequence[str]) -> str:
+    """Return the command for the record; without its words where the verb was called from Python."""
+    words = argv[argv.index("train") + 1 :] if "train" in argv else []
+    return " ".join(["neuro_ros train", *(shlex.quote(word) for word in words)])
 
 
 def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
@@ -87,13 +97,18 @@ def _train_simulated(args: argparse.Namespace, command: str) -> dict[str, Any]:
     from neuro_ros.training.card import write_card
     from neuro_ros.training.pipeline import TrainingJob, evaluate_model, train_model
 
-    _refuse(args, "epochs", "window_ms", "bins", "size", "layers", "crop_windows", "judged", "augment", needs="--data")
+    refuse_given(args, *_WITH_DATA, because="goes with --data only")
     job = TrainingJob(
         **_given(args, "seed", "subjects", "updates", "seconds", "batch", "learning_rate"), name=args.out.stem
     )
-    log = _Log("simulated {} of {} subjects")
+    log = _Log()
+
+    def on_data(done: int, of: int) -> None:
+        if done % 20 == 0 or done == of:
+            print(f"simulated {done} of {of} subjects", file=sys.stderr)
+
     start_s = time.monotonic()
-    model, _ = train_model(job, time.monotonic, log.on_data, log.on_update)
+    model, _ = train_model(job, time.monotonic, on_data, log.on_update)
     wall_s = round(time.monotonic() - start_s, 1)
     save_model(model, args.out)
     test = evaluate_model(model, "test", args.test_subjects).as_dict()
@@ -108,7 +123,7 @@ def _train_on_data(args: argparse.Namespace, command: str) -> dict[str, Any]:
     from neuro_ros.training.dataset_card import write_dataset_card
     from neuro_ros.training.dataset_job import job_for, train_on_dataset
 
-    _refuse(args, "subjects", needs="no --data, or simulated:SUBJECTS in it")
+    refuse_given(args, "subjects", because="with --data write simulated:SUBJECTS")
     dataset = dataset_of(args)
     job = job_for(
         dataset,
@@ -117,10 +132,10 @@ def _train_on_data(args: argparse.Namespace, command: str) -> dict[str, Any]:
         name=args.out.stem,
     )
     job = replace(job, shape=_shape(args, job.shape), augmentation=_augmentation(args, job.augmentation))
-    log = _Log("looked through {} of {} recordings")
+    log = _Log()
     start_s = time.monotonic()
     model, validation = train_on_dataset(
-        job, dataset, time.monotonic, args.split_seed, cache_of(args), log.on_data, log.on_update
+        job, dataset, time.monotonic, args.split_seed, cache_of(args), data_log("looked through"), log.on_update
     )
     wall_s = round(time.monotonic() - start_s, 1)
     save_model(model, args.out)
@@ -128,12 +143,6 @@ def _train_on_data(args: argparse.Namespace, command: str) -> dict[str, Any]:
     write_dataset_card(args.out.with_suffix(".md"), model, command, args.out.stat().st_size, wall_s)
     _write_record(args, command, wall_s, model, {**model.record, "curve": log.curve, "skipped": dataset.skipped})
     return {**result, "seed": job.seed, "split_seed": args.split_seed, "out": args.out, "model_id": model.digest}
-
-
-def _refuse(args: argparse.Namespace, *names: str, needs: str) -> None:
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is not None]
-    if given:
-        raise UsageError(f"{', '.join(given)} needs {needs}")
 
 
 def _shape(args: argparse.Namespace, shape: WindowShape) -> WindowShape:
@@ -167,15 +176,8 @@ def _augmentation(args: argparse.Namespace, augmentation: Augmentation) -> Augme
 class _Log:
     """Tells on stderr how far it is, and keeps the curve."""
 
-    def __init__(self, data_text: str) -> None:
-        self._data_text = data_text
+    def __init__(self) -> None:
         self.curve: list[dict[str, float]] = []
-
-    def on_data(self, done: int, of: int) -> None:
-        """Tell about every twentieth part of the data, and its end."""
-        step = max(20, of // 20)
-        if done % step == 0 or done == of:
-            print(self._data_text.format(done, of), file=sys.stderr)
 
     def on_update(self, progress: Progress) -> None:
         """Tell about every fiftieth update."""

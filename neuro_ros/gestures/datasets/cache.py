@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was computed from files is kept under a digest of all that decided it: in a folder, and before it in memory.
 
-An entry of the folder is a file: the SHA-256 of its content, then the content. It is written under another name and moved in place,
-so that neither a second writer nor a kill leaves half of one; what was damaged on the disk does not match its digest,
-is thrown away and computed anew. When the folder grows beyond its bound, what was not used for longest goes. Where it
-cannot be written, no space being left, work goes on without it.
+An entry of the folder is a file: the SHA-256 of its content, then the content. It is written under another name and
+moved in place, so that neither a second writer nor a kill leaves half of one; what was damaged on the disk does not
+match its digest, is thrown away and computed anew. When the folder grows beyond its bound, what was not used for
+longest goes. Where it cannot be written, no space being left, work goes on without it.
 """
 
 from __future__ import annotations
