@@ -25,18 +25,20 @@ F. Zenke and S. Ganguli, SuperSpike, Neural Computation 30 (2018), doi:10.1162/n
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, no_type_check
 
 import numba as nb
 import numpy as np
 import torch
 
 from neuro_ros.training.errors import TrainingError
+from neuro_ros.training.threads import over_chunks
 
 __all__ = ["LifScan", "surrogate_slope"]
 
 _LIMIT = 1 << 23
 _TURN = 1 << 24
+_CHUNK = 4096  # neurons that go through all steps together: their state stays in the second cache
 
 
 def surrogate_slope(x: torch.Tensor, beta: float) -> torch.Tensor:
@@ -57,67 +59,89 @@ def surrogate_slope(x: torch.Tensor, beta: float) -> torch.Tensor:
     return 1.0 / (1.0 + beta * x.abs()) ** 2
 
 
-@nb.njit(cache=True, nogil=True)
-def _forward(a, keep_u, keep_v, threshold, bias, u, v, spikes, level, counts):  # type: ignore[no-untyped-def]
-    steps, n = a.shape
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
+def _forward(begin, end, a, keep_u, keep_v, threshold, bias, u, v, spikes, level, counts):
+    """Advance neurons begin..end over all steps.
+
+    The state is held in float64 and truncated through int32: products stay below 2^36 and the factors are multiples
+    of 1 / 4096, so that every value is exact, and the compiler has vector instructions for all of it, which it lacks
+    for products of 64-bit integers.
+    """
+    steps = a.shape[0]
     inverse = np.float32(1.0 / threshold)
+    limit = np.float64(_LIMIT)
+    highest = np.float64(_LIMIT - 1)
+    turn = np.float64(_TURN)
+    ku = keep_u / 4096.0
+    kv = keep_v / 4096.0
+    firing = np.float64(threshold)
     wraps = 0
     clips = 0
-    for t in range(steps):
-        for i in range(n):
-            # Division of a non-negative product by a shift, then the sign: rounding toward zero.
-            ui = u[i]
-            ui = (ui * keep_u) >> 12 if ui >= 0 else -((-ui * keep_u) >> 12)
+    for low in range(begin, end, _CHUNK):
+        high = min(low + _CHUNK, end)
+        n = high - low
+        us, vs, bs = u[low:high], v[low:high], bias[low:high]
+        for t in range(steps):
+            # Three short loops: in one, the compiler gives up on telling so many arrays apart.
             if t > 0:
-                ui += np.int64(a[t - 1, i]) << 6
-            if ui > _LIMIT:
-                ui -= _TURN
-                wraps += 1
-            elif ui <= -_LIMIT:
-                ui += _TURN
-                wraps += 1
-            vi = v[i]
-            vi = ((vi * keep_v) >> 12 if vi >= 0 else -((-vi * keep_v) >> 12)) + ui + bias[i]
-            if vi > _LIMIT - 1:
-                vi = _LIMIT - 1
-                clips += 1
-            elif vi < -(_LIMIT - 1):
-                vi = -(_LIMIT - 1)
-                clips += 1
-            level[t, i] = np.float32(vi) * inverse
-            u[i] = ui
-            if vi > threshold:
-                spikes[t, i] = 1.0
-                v[i] = 0
+                sums = a[t - 1, low:high]
+                for i in range(n):
+                    us[i] = np.float64(np.int32(us[i] * ku)) + 64.0 * np.float64(sums[i])
             else:
-                spikes[t, i] = 0.0
-                v[i] = vi
-    counts[0] += wraps
-    counts[1] += clips
+                for i in range(n):
+                    us[i] = np.float64(np.int32(us[i] * ku))
+            found = 0
+            for i in range(n):
+                x = us[i]
+                found += 1 if (x > limit) | (x <= -limit) else 0
+            if found:
+                wraps += found
+                for i in range(n):
+                    x = us[i]
+                    us[i] = x - turn if x > limit else (x + turn if x <= -limit else x)
+            found = 0
+            for i in range(n):
+                x = np.float64(np.int32(vs[i] * kv)) + us[i] + bs[i]
+                found += 1 if (x > highest) | (x < -highest) else 0
+                vs[i] = min(max(x, -highest), highest)
+            clips += found
+            levels, fired = level[t, low:high], spikes[t, low:high]
+            for i in range(n):
+                x = vs[i]
+                levels[i] = np.float32(x) * inverse
+                fired[i] = np.float32(1.0) if x > firing else np.float32(0.0)
+            for i in range(n):
+                x = vs[i]
+                vs[i] = 0.0 if x > firing else x
+    counts[0] = wraps
+    counts[1] = clips
 
 
 @nb.njit(cache=True, nogil=True, fastmath=True)
-def _backward(grad, level, threshold, keep_u, keep_v, beta, out):  # type: ignore[no-untyped-def]
-    steps, n = grad.shape
+@no_type_check
+def _backward(begin, end, grad, level, threshold, keep_u, keep_v, beta, out):
+    steps = grad.shape[0]
+    n = end - begin
     gw = np.zeros(n, np.float32)
     gu = np.zeros(n, np.float32)
     scale = np.float32(1.0 / threshold)
     edge = np.float32((_LIMIT - 1) / threshold)
     one = np.float32(1.0)
     for t in range(steps - 1, -1, -1):
+        grads, levels, outs = grad[t, begin:end], level[t, begin:end], out[max(t - 1, 0), begin:end]
         for i in range(n):
-            x = level[t, i] - one
+            x = levels[i] - one
             slope = one / (one + beta * abs(x))
             carried = keep_v * gw[i] if x <= 0.0 else np.float32(0.0)
-            g = grad[t, i] * slope * slope * scale + carried
-            if abs(level[t, i]) >= edge:
+            g = grads[i] * slope * slope * scale + carried
+            if abs(levels[i]) >= edge:
                 g = np.float32(0.0)
             gw[i] = g
             gu[i] = g + keep_u * gu[i]
             if t > 0:
-                out[t - 1, i] = np.float32(64.0) * gu[i]
-    for i in range(n):
-        out[steps - 1, i] = 0.0  # what arrives in the last step is seen only after it
+                outs[i] = np.float32(64.0) * gu[i]
+    out[steps - 1, begin:end] = 0.0  # what arrives in the last step is seen only after it
 
 
 class LifScan(torch.autograd.Function):
@@ -160,9 +184,18 @@ class LifScan(torch.autograd.Function):
         n = flat.shape[1]
         spikes = torch.empty(flat.shape, dtype=torch.float32)
         level = torch.empty(flat.shape, dtype=torch.float32)
-        offset = np.zeros(n, np.int64) if bias is None else np.resize(bias, n)
-        u, v = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        _forward(flat, 4095 - du, 4096 - dv, vth << 6, offset, u, v, spikes.numpy(), level.numpy(), counts)
+        offset = np.zeros(n) if bias is None else np.resize(bias, n).astype(np.float64)
+        u, v = np.zeros(n), np.zeros(n)
+        spikes_out, level_out = spikes.numpy(), level.numpy()
+        found: list[np.ndarray[Any, Any]] = []
+
+        def run(begin: int, end: int) -> None:
+            mine = np.zeros(2, np.int64)
+            _forward(begin, end, flat, 4095 - du, 4096 - dv, vth << 6, offset, u, v, spikes_out, level_out, mine)
+            found.append(mine)
+
+        over_chunks(run, n, _CHUNK)
+        counts += np.sum(found, axis=0)
         ctx.save_for_backward(level)
         ctx.registers = (du, dv, vth, beta)
         return spikes.reshape(a.shape)
@@ -174,8 +207,11 @@ class LifScan(torch.autograd.Function):
         du, dv, vth, beta = ctx.registers
         grad = grads[0].contiguous().reshape(level.shape).numpy()
         out = torch.empty_like(level)
-        _backward(
-            grad, level.numpy(), float(vth << 6), np.float32((4095 - du) / 4096), np.float32((4096 - dv) / 4096),
-            np.float32(beta), out.numpy(),
-        )  # fmt: skip
+        flat, out_flat = level.numpy(), out.numpy()
+        keep_u, keep_v = np.float32((4095 - du) / 4096), np.float32((4096 - dv) / 4096)
+
+        def run(begin: int, end: int) -> None:
+            _backward(begin, end, grad, flat, float(vth << 6), keep_u, keep_v, np.float32(beta), out_flat)
+
+        over_chunks(run, flat.shape[1], _CHUNK)
         return out.reshape(grads[0].shape), None, None, None, None, None, None
