@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from neuro_ros.snn import Conv2d, Dense, Layer, Lif, Network
+from neuro_ros.training.convolution import SpikeConv2d
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.neuron import LifScan
 
@@ -101,6 +101,7 @@ class SpikingLayer(nn.Module):
         self.spec = spec
         self.input_shape = input_shape
         self.beta = beta
+        self.sparse_gradient = False
         if isinstance(spec, ConvSpec):
             shape: tuple[int, ...] = (spec.channels, input_shape[0], spec.kernel, spec.kernel)
             size = [(n + 2 * spec.padding - spec.kernel) // spec.stride + 1 for n in input_shape[1:]]
@@ -131,7 +132,9 @@ class SpikingLayer(nn.Module):
         steps, batch = spikes.shape[:2]
         weight = self.effective_weight()
         if isinstance(self.spec, ConvSpec):
-            a = functional.conv2d(spikes.flatten(0, 1), weight, stride=self.spec.stride, padding=self.spec.padding)
+            a = SpikeConv2d.apply(
+                spikes.flatten(0, 1), weight, self.spec.stride, self.spec.padding, self.sparse_gradient
+            )
         else:
             a = spikes.flatten(0, 1).flatten(1) @ weight.t()
         a = a.reshape(steps, batch, *self.output_shape)
@@ -169,6 +172,9 @@ class IntegerNetwork(nn.Module):
         Sharpness of the surrogate, above 0.
     gain : float
         Factor on the default initialisation.
+    sparse_gradient : bool
+        Take the gradient of convolution weights from the spikes: quicker, and the same bits at any number of threads,
+        but not the bits of torch's dense sum.
 
     Raises
     ------
@@ -182,6 +188,7 @@ class IntegerNetwork(nn.Module):
         input_shape: tuple[int, int, int],
         beta: float = 4.0,
         gain: float = 1.0,
+        sparse_gradient: bool = False,
     ) -> None:
         super().__init__()
         if not specs:
@@ -192,6 +199,7 @@ class IntegerNetwork(nn.Module):
         layers = []
         for spec in specs:
             layers.append(SpikingLayer(spec, input_shape, beta, gain))
+            layers[-1].sparse_gradient = sparse_gradient
             input_shape = layers[-1].output_shape
         self.layers = nn.ModuleList(layers)
         self.rates = _Rates()
