@@ -103,7 +103,9 @@ def frame_network(specs: Sequence[ConvSpec | DenseSpec], shape: WindowShape, wei
     one, two = built(1).weights, built(2).weights
     neurons = 1 + round((weights - one) / (two - one))
     if neurons < 1:
-        raise TrainingError(f"a network on frames of {input_shape} has more than {weights} weights before its dense layer")
+        raise TrainingError(
+            f"a network on frames of {input_shape} has more than {weights} weights before its dense layer"
+        )
     return built(neurons)
 
 

@@ -23,9 +23,9 @@ SUMMARY = "judge a model on simulated subjects, per recording and per window"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("model", metavar="MODEL", help="model file, or the name of a shipped model")
-    parser.add_argument("--split", choices=("train", "validation", "test"), default="test", help="default test")
+    parser.add_argument("--split", choices=("train", "validation", "test", "hard"), default="test", help="default test")
     parser.add_argument("--subjects", type=positive_int, default=20, help="how many of the split (default 20)")
-    parser.add_argument("--seconds", type=positive_float, default=1.5, help="length of a gesture (default 1.5)")
+    parser.add_argument("--seconds", type=positive_float, default=3.0, help="length of a gesture (default 3)")
     parser.add_argument("--seed", type=int, help="of sensors and performances (default: the split's own)")
     parser.add_argument("--threshold", type=float, default=0.6, help="confidence of a window's decision (default 0.6)")
     add_model_key_arguments(parser)

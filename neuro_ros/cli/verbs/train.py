@@ -24,25 +24,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--out", type=Path, required=True, metavar="MODEL", help="model file to write (.safetensors)")
     parser.add_argument("--seed", type=int, default=1, help="seed of weights, crops and sensors (default 1)")
-    parser.add_argument("--subjects", type=positive_int, default=200, help="training subjects (default 200)")
-    parser.add_argument("--updates", type=positive_int, default=2400, help="most optimiser steps (default 2400)")
+    parser.add_argument("--subjects", type=positive_int, default=450, help="training subjects (default 450)")
+    parser.add_argument("--updates", type=positive_int, default=9600, help="most optimiser steps (default 9600)")
     parser.add_argument("--seconds", type=positive_float, help="most time in the loop (default: no limit)")
     parser.add_argument("--batch", type=positive_int, default=16, help="crops an update (default 16)")
-    parser.add_argument("--learning-rate", type=positive_float, default=1.2e-2, help="peak, relative (default 0.012)")
+    parser.add_argument("--learning-rate", type=positive_float, default=3e-2, help="peak, relative (default 0.03)")
     parser.add_argument("--threads", type=positive_int, default=1, help="threads of torch (default 1)")
-    parser.add_argument("--test-subjects", type=positive_int, default=20, help="for the card's table (default 20)")
     add_json_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Train, judge on the test subjects once, write the model, its card and its record."""
+    """Train, judge on validation subjects, write the model, its card and its record; the test stays unseen."""
     import torch
 
     from neuro_ros.snn import save_model
-    from neuro_ros.training.card import write_card
     from neuro_ros.training.errors import TrainingError
+    from neuro_ros.training.layers import IntegerNetwork
     from neuro_ros.training.loop import Progress
-    from neuro_ros.training.pipeline import TrainingJob, evaluate_model, train_model
+    from neuro_ros.training.master import MASTER_SUFFIX, save_master_weights
+    from neuro_ros.training.pipeline import TrainingJob, train_model
 
     if args.out.suffix != ".safetensors":
         raise TrainingError(f"the model file is called {args.out.name!r}; give it the ending .safetensors")
@@ -76,22 +76,27 @@ def main(args: argparse.Namespace) -> int:
             )
 
     start_s = time.monotonic()
-    model, _ = train_model(job, time.monotonic, on_data, on_update)
+    processor_start_s = time.process_time()
+
+    def keep_master_weights(network: IntegerNetwork) -> None:
+        save_master_weights(network, args.out.with_suffix(MASTER_SUFFIX))
+
+    model, evaluation = train_model(job, time.monotonic, on_data, on_update, keep_master_weights)
     wall_s = round(time.monotonic() - start_s, 1)
+    processor_s = round(time.process_time() - processor_start_s, 1)
     save_model(model, args.out)
-    test = evaluate_model(model, "test", args.test_subjects).as_dict()
+    validation = evaluation.as_dict()
     command = "neuro_ros " + " ".join(shlex.quote(word) for word in ["train", *sys.argv[sys.argv.index("train") + 1 :]])
-    write_card(args.out.with_suffix(".md"), model, test, command, args.out.stat().st_size, wall_s)
     record = {
         "command": command,
         "wall_s": wall_s,
+        "processor_s": processor_s,
         "model_id": model.digest,
         **model.record,
         "curve": curve,
-        "test": test,
     }
     args.out.with_suffix(".training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    emit(args, {**test, "out": args.out, "model_id": model.digest}, lambda: _text(test, args.out))
+    emit(args, {**validation, "out": args.out, "model_id": model.digest}, lambda: _text(validation, args.out))
     return 0
 
 
@@ -105,6 +110,6 @@ def _keep_memory() -> None:
 
 def _text(test: dict[str, object], out: Path) -> str:
     return (
-        f"{out}: {test['accuracy']:.1%} of {test['recordings']} simulated test recordings right "
+        f"{out}: {test['accuracy']:.1%} of {test['recordings']} simulated recordings right "
         f"(split {test['split']}, seed {test['seed']})"
     )
