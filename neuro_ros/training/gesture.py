@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 
 import numpy as np
 import torch
@@ -32,6 +34,10 @@ def gesture_network(shape: WindowShape | None = None, beta: float = 4.0) -> Inte
     """Return an untrained gesture network; torch's global seed decides its weights."""
     shape = shape or WindowShape()
     return IntegerNetwork(GESTURE_LAYERS, (shape.channels, shape.height, shape.width), beta, sparse_gradient=True)
+
+
+# A process needs some seconds to begin, a subject about one.
+_SUBJECTS_WORTH_A_PROCESS = 10
 
 
 class GestureCrops(Crops):
@@ -92,18 +98,30 @@ def simulate_training(
     progress: Callable[[int, int], None] | None = None,
     split: str = "train",
 ) -> list[StepStream]:
-    """Return what `simulate_streams` returns, made by as many threads as torch has."""
+    """Return what `simulate_streams` returns, made by as many processes as torch has threads.
+
+    Parameters
+    ----------
+    subjects, gesture_duration_s, seed, shape, progress, split
+        As for `simulate_streams`.
+    """
+    one = partial(_simulate_one, gesture_duration_s=gesture_duration_s, seed=seed, shape=shape, split=split)
+    workers = min(torch.get_num_threads(), len(subjects) // _SUBJECTS_WORTH_A_PROCESS)
+    if workers < 2:
+        return simulate_streams(subjects, gesture_duration_s, seed, shape, progress, split)
     streams = []
-
-    def one(subject: int) -> StepStream:
-        return simulate_streams([subject], gesture_duration_s, seed, shape, split=split)[0]
-
-    with ThreadPoolExecutor(torch.get_num_threads(), "neuro_ros_simulation") as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         for stream in pool.map(one, subjects):
             streams.append(stream)
             if progress is not None:
                 progress(len(streams), len(subjects))
     return streams
+
+
+def _simulate_one(
+    subject: int, gesture_duration_s: float, seed: int, shape: WindowShape | None, split: str
+) -> StepStream:
+    return simulate_streams([subject], gesture_duration_s, seed, shape, split=split)[0]
 
 
 def simulate_recordings(

@@ -69,11 +69,11 @@ class TrainingJob:
     """
 
     seed: int = 1
-    subjects: int = 450
+    subjects: int = 360
     gesture_duration_s: float = 1.5
     crop_steps: int = 80
     batch: int = 16
-    updates: int = 9600
+    updates: int = 9000
     seconds: float = math.inf
     learning_rate: float = 3e-2
     validation_subjects: int = 10

@@ -67,7 +67,9 @@ class FloatTwin:
         for layer in model.network.layers:
             connection, neuron = layer.connection, layer.neuron
             if not isinstance(connection, Conv2d | Dense) or type(neuron) is not Lif:
-                raise TrainingError(f"layer '{layer.name}' has no float twin; convolutions and dense layers of LIF have one")
+                raise TrainingError(
+                    f"layer '{layer.name}' has no float twin; convolutions and dense layers of LIF have one"
+                )
             master = weights.get(layer.name)
             if master is None or master.shape != connection.weight.shape:
                 found = "missing" if master is None else f"of shape {master.shape}"
