@@ -28,10 +28,18 @@ from neuro_ros.training.gesture import GestureCrops, gesture_network, simulate_r
 from neuro_ros.training.layers import IntegerNetwork
 from neuro_ros.training.loop import Progress, TrainingSettings, calibrate, fit
 
-__all__ = ["RECORDING_S", "Evaluation", "TrainingJob", "evaluate_model", "train_model", "window_shape"]
+__all__ = [
+    "EVALUATION_SEEDS",
+    "RECORDING_S",
+    "Evaluation",
+    "TrainingJob",
+    "evaluate_model",
+    "train_model",
+    "window_shape",
+]
 
 # Sensor seeds differ between uses, so that not even the noise of a training sensor is met again.
-_EVALUATION_SEED = {"train": 11, "validation": 12, "test": 13, "hard": 14}
+EVALUATION_SEEDS = {"train": 11, "validation": 12, "test": 13, "hard": 14}
 
 # So many updates can be repeated by whoever doubts the others.
 _KEPT_LOSSES = 20
@@ -69,7 +77,7 @@ class TrainingJob:
     """
 
     seed: int = 1
-    subjects: int = 360
+    subjects: int = 240
     gesture_duration_s: float = 1.5
     crop_steps: int = 80
     batch: int = 16
@@ -132,6 +140,8 @@ class Evaluation:
             "decision_ms_median": float(np.median(times)) if np.isfinite(np.median(times)) else None,
             "decided_within_1s": float((times <= 1000.0).mean()),
             "never_decided": int(times.size - reached.size),
+            "calibration_error": stream.reliability.error if stream.reliability.bins else None,
+            "reliability": [list(row) for row in stream.reliability.bins],
         }
 
 
@@ -178,7 +188,7 @@ def evaluate_model(
     if model.labels != LABELS:
         raise TrainingError(f"the model has labels {', '.join(model.labels)}; simulated ones need the 11 gestures")
     seeds = subject_seeds(split, subjects)
-    seed = _EVALUATION_SEED[split] if seed is None else seed
+    seed = EVALUATION_SEEDS[split] if seed is None else seed
     shape = window_shape(model)
     return Evaluation(
         split,
@@ -202,7 +212,7 @@ def with_exponent(model: Model, subjects: int, recording_s: float) -> Model:
         Length of a gesture in their streams [s].
     """
     seeds = subject_seeds("validation", subjects)
-    seed = _EVALUATION_SEED["validation"]
+    seed = EVALUATION_SEEDS["validation"]
     streams = simulate_streams(seeds, recording_s, seed, window_shape(model), split="validation")
     record = {**model.record, "confidence_exponent": fit_exponent(model, streams)}
     return replace(model, record=record)

@@ -6,6 +6,7 @@ NumPy only; this module knows no networks.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +98,7 @@ class Reliability:
     Attributes
     ----------
     error : float
-        Expected calibration error: mean distance of the two over all windows.
+        Expected calibration error: mean distance of the two over all windows; NaN if none has a confidence.
     bins : tuple of (float, float, int)
         Mean confidence, share right, and windows of each bin that holds any.
     """
@@ -118,11 +119,6 @@ def reliability(confidence: npt.ArrayLike, right: npt.ArrayLike, bins: int = 10)
     bins : int
         Of equal width.
 
-    Raises
-    ------
-    TrainingError
-        If no window has a confidence.
-
     References
     ----------
     C. Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3.
@@ -130,7 +126,7 @@ def reliability(confidence: npt.ArrayLike, right: npt.ArrayLike, bins: int = 10)
     said, hit = np.asarray(confidence, np.float64), np.asarray(right, bool)
     hit, said = hit[np.isfinite(said)], said[np.isfinite(said)]
     if not said.size:
-        raise TrainingError("no window has a confidence; the network is silent")
+        return Reliability(math.nan, ())
     place = np.minimum((said * bins).astype(np.int64), bins - 1)
     rows = [
         (float(said[place == k].mean()), float(hit[place == k].mean()), int((place == k).sum()))

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--out", type=Path, required=True, metavar="MODEL", help="model file to write (.safetensors)")
     parser.add_argument("--seed", type=int, default=1, help="seed of weights, crops and sensors (default 1)")
-    parser.add_argument("--subjects", type=positive_int, default=360, help="training subjects (default 360)")
+    parser.add_argument("--subjects", type=positive_int, default=240, help="training subjects (default 240)")
     parser.add_argument("--updates", type=positive_int, default=9000, help="most optimiser steps (default 9000)")
     parser.add_argument("--seconds", type=positive_float, help="most time in the loop (default: no limit)")
     parser.add_argument("--batch", type=positive_int, default=16, help="crops an update (default 16)")
