@@ -83,7 +83,7 @@ class TrainingJob:
     batch: int = 16
     updates: int = 9000
     seconds: float = math.inf
-    learning_rate: float = 3e-2
+    learning_rate: float = 1.5e-2
     validation_subjects: int = 10
     recording_s: float = RECORDING_S
     name: str = "gesture"

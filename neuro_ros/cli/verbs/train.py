@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--updates", type=positive_int, default=9000, help="most optimiser steps (default 9000)")
     parser.add_argument("--seconds", type=positive_float, help="most time in the loop (default: no limit)")
     parser.add_argument("--batch", type=positive_int, default=16, help="crops an update (default 16)")
-    parser.add_argument("--learning-rate", type=positive_float, default=3e-2, help="peak, relative (default 0.03)")
+    parser.add_argument("--learning-rate", type=positive_float, default=1.5e-2, help="peak, relative (default 0.015)")
     parser.add_argument("--threads", type=positive_int, default=1, help="threads of torch (default 1)")
     add_json_argument(parser)
 
