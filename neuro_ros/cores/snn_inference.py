@@ -28,7 +28,6 @@ from neuro_ros.cores.snn_statistics import Period, WindowCounters, percentile
 from neuro_ros.cores.stream_network import Stream, StreamNetwork
 from neuro_ros.events.tensor import TensorError, active_indices, bitmap_bytes, count_active, decode_tensor
 from neuro_ros.snn import CountsCosts, Engine, EngineError, NetworkState, WindowResult, load_model
-from neuro_ros.snn.decision import decide
 from neuro_ros.thermal import Die, DriftingEngine, create_silicon
 
 __all__ = ["SnnInferenceCore"]
@@ -284,8 +283,8 @@ class SnnInferenceCore(Core):
         stream.evidence.add(result.spike_counts, elapsed_s, parameters.evidence_half_life_s)
         stream.position = Position(message.epoch, message.sequence, message.sensor_end_ns)
         self.counters.processed += 1
-        class_index, confidence = decide(
-            stream.evidence.values, parameters.confidence_threshold, self.model.confidence_exponent
+        class_index, confidence = stream.evidence.decide(
+            parameters.confidence_threshold, self.model.confidence_exponent, parameters.confidence_release
         )
         return [
             Output(

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=SPLIT_NAMES, default="test", help="default test")
     simulated = parser.add_argument_group("without --data: gestures of simulated subjects")
     simulated.add_argument("--subjects", type=positive_int, help="how many of the split (default 20)")
-    simulated.add_argument("--seconds", type=positive_float, help="length of a gesture (default 1.5)")
+    simulated.add_argument("--seconds", type=positive_float, help="length of a gesture (default 3)")
     simulated.add_argument("--seed", type=int, help="of sensors and performances (default: the split's own)")
     parser.add_argument("--threshold", type=float, default=0.6, help="confidence of a window's decision (default 0.6)")
     add_model_key_arguments(parser)
@@ -71,9 +71,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _on_simulated(args: argparse.Namespace, model: Model) -> dict[str, Any]:
-    from neuro_ros.training.pipeline import evaluate_model
+    from neuro_ros.training.pipeline import RECORDING_S, evaluate_model
 
-    seconds = 1.5 if args.seconds is None else args.seconds
+    seconds = RECORDING_S if args.seconds is None else args.seconds
     return evaluate_model(model, args.split, args.subjects, seconds, args.seed, args.threshold).as_dict()
 
 

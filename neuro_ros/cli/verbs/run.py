@@ -20,7 +20,7 @@ from neuro_ros.cores.files import model_path
 from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
 from neuro_ros.events import open_recording
 from neuro_ros.snn import RunDigest, backends, create_engine, load_model
-from neuro_ros.snn.decision import Evidence, decide
+from neuro_ros.snn.decision import Evidence
 
 SUMMARY = "run a network over a recording and print labels, spikes and the digest of all spikes"
 
@@ -62,7 +62,9 @@ def main(args: argparse.Namespace) -> int:
                 steps += feed.bins
                 if feed.window is not None:
                     evidence.add(result.spike_counts, model.window_length_ns * 1e-9, defaults.evidence_half_life_s)
-                    decided, _ = decide(evidence.values, defaults.confidence_threshold, model.confidence_exponent)
+                    decided, _ = evidence.decide(
+                        defaults.confidence_threshold, model.confidence_exponent, defaults.confidence_release
+                    )
                     decisions.append(model.labels[decided] if decided >= 0 else None)
         finally:
             engine.close()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import os
 import shlex
 import sys
 import time
@@ -36,14 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dataset_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="MODEL", help="model file to write (.safetensors)")
     parser.add_argument("--seed", type=non_negative_int, help="of weights, crops and sensors (default 1)")
-    parser.add_argument("--updates", type=positive_int, help="most optimiser steps (default: see --epochs; 2400)")
+    parser.add_argument("--updates", type=positive_int, help="most optimiser steps (default: by the data)")
     parser.add_argument("--seconds", type=positive_float, help="most time in the loop (default: no limit)")
-    parser.add_argument("--batch", type=positive_int, help="crops an update (default: the recipe's; 16)")
-    parser.add_argument("--learning-rate", type=positive_float, help="peak, relative (default 0.012)")
+    parser.add_argument("--batch", type=positive_int, help="crops an update (default: by the data)")
+    parser.add_argument("--learning-rate", type=positive_float, help="peak, relative (default: by the data)")
     parser.add_argument("--threads", type=positive_int, default=1, help="threads of torch (default 1)")
     simulated = parser.add_argument_group("without --data: gestures of simulated subjects in a row")
-    simulated.add_argument("--subjects", type=positive_int, help="training subjects (default 200)")
-    simulated.add_argument("--test-subjects", type=positive_int, default=20, help="for the card's table (default 20)")
+    simulated.add_argument("--subjects", type=positive_int, help="training subjects (default 240)")
     group = parser.add_argument_group("with --data (defaults by the kind of data set)")
     group.add_argument("--epochs", type=positive_int, help="passes over the recordings, a crop of each")
     group.add_argument("--window-ms", type=positive_float, help="window of sensor time [ms]")
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Train, judge, write the model, its card and its record."""
+    """Train, judge on the validation split, write the model, its card and its record; the test stays unseen."""
     import torch
 
     from neuro_ros.training.errors import TrainingError
@@ -92,10 +92,11 @@ def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def _train_simulated(args: argparse.Namespace, command: str) -> dict[str, Any]:
-    """Train on simulated subjects, and judge on the test subjects once."""
+    """Train on simulated subjects; the card is made elsewhere, by whoever looks at the test."""
     from neuro_ros.snn import save_model
-    from neuro_ros.training.card import write_card
-    from neuro_ros.training.pipeline import TrainingJob, evaluate_model, train_model
+    from neuro_ros.training.layers import IntegerNetwork
+    from neuro_ros.training.master import MASTER_SUFFIX, save_master_weights
+    from neuro_ros.training.pipeline import TrainingJob, train_model
 
     refuse_given(args, *_WITH_DATA, because="goes with --data only")
     job = TrainingJob(
@@ -107,14 +108,15 @@ def _train_simulated(args: argparse.Namespace, command: str) -> dict[str, Any]:
         if done % 20 == 0 or done == of:
             print(f"simulated {done} of {of} subjects", file=sys.stderr)
 
-    start_s = time.monotonic()
-    model, _ = train_model(job, time.monotonic, on_data, log.on_update)
-    wall_s = round(time.monotonic() - start_s, 1)
+    def keep_master_weights(network: IntegerNetwork) -> None:
+        save_master_weights(network, args.out.with_suffix(MASTER_SUFFIX))
+
+    start_s, processor_start_s = time.monotonic(), _processor_s()
+    model, evaluation = train_model(job, time.monotonic, on_data, log.on_update, keep_master_weights)
+    took = _took(start_s, processor_start_s)
     save_model(model, args.out)
-    test = evaluate_model(model, "test", args.test_subjects).as_dict()
-    write_card(args.out.with_suffix(".md"), model, test, command, args.out.stat().st_size, wall_s)
-    _write_record(args, command, wall_s, model, {**model.record, "curve": log.curve, "test": test})
-    return {**test, "out": args.out, "model_id": model.digest}
+    _write_record(args, command, took, model, {**model.record, "curve": log.curve})
+    return {**evaluation.as_dict(), "out": args.out, "model_id": model.digest}
 
 
 def _train_on_data(args: argparse.Namespace, command: str) -> dict[str, Any]:
@@ -133,15 +135,15 @@ def _train_on_data(args: argparse.Namespace, command: str) -> dict[str, Any]:
     )
     job = replace(job, shape=_shape(args, job.shape), augmentation=_augmentation(args, job.augmentation))
     log = _Log()
-    start_s = time.monotonic()
+    start_s, processor_start_s = time.monotonic(), _processor_s()
     model, validation = train_on_dataset(
         job, dataset, time.monotonic, args.split_seed, cache_of(args), data_log("looked through"), log.on_update
     )
-    wall_s = round(time.monotonic() - start_s, 1)
+    took = _took(start_s, processor_start_s)
     save_model(model, args.out)
     result = validation.as_dict()
-    write_dataset_card(args.out.with_suffix(".md"), model, command, args.out.stat().st_size, wall_s)
-    _write_record(args, command, wall_s, model, {**model.record, "curve": log.curve, "skipped": dataset.skipped})
+    write_dataset_card(args.out.with_suffix(".md"), model, command, args.out.stat().st_size, took["wall_s"])
+    _write_record(args, command, took, model, {**model.record, "curve": log.curve, "skipped": dataset.skipped})
     return {**result, "seed": job.seed, "split_seed": args.split_seed, "out": args.out, "model_id": model.digest}
 
 
@@ -190,10 +192,26 @@ class _Log:
             )
 
 
-def _write_record(args: argparse.Namespace, command: str, wall_s: float, model: Model, rest: dict[str, Any]) -> None:
+def _write_record(
+    args: argparse.Namespace, command: str, took: dict[str, float], model: Model, rest: dict[str, Any]
+) -> None:
     """Write what was done beside the model."""
-    record = {"command": command, "wall_s": wall_s, "model_id": model.digest, **rest}
+    record = {"command": command, **took, "model_id": model.digest, **rest}
     args.out.with_suffix(".training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _processor_s() -> float:
+    """Return the processor time of this process and of those that it has waited for [s]."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _took(start_s: float, processor_start_s: float) -> dict[str, float]:
+    """Return how long it was since then."""
+    return {
+        "wall_s": round(time.monotonic() - start_s, 1),
+        "processor_s": round(_processor_s() - processor_start_s, 1),
+    }
 
 
 def _keep_memory() -> None:
@@ -205,7 +223,7 @@ def _keep_memory() -> None:
 
 
 def _text(result: dict[str, Any]) -> str:
-    what = "simulated test recordings" if "subjects" in result else f"{result['split']} recordings of {result['data']}"
+    what = "simulated recordings" if "subjects" in result else f"recordings of {result['data']}"
     return (
         f"{result['out']}: {result['accuracy']:.1%} of {result['recordings']} {what} right "
         f"(split {result['split']}, seed {result['seed']})"

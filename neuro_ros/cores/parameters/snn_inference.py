@@ -39,6 +39,14 @@ class SnnInferenceParameters:
     confidence_threshold: float = parameter(
         0.6, "smallest share of the evidence that makes a decision", minimum=0.0, maximum=1.0, dynamic=True
     )
+    confidence_release: float = parameter(
+        1.0,
+        "a decision holds until the share of its class falls below this; from confidence_threshold up there is no "
+        "hysteresis",
+        minimum=0.0,
+        maximum=1.0,
+        dynamic=True,
+    )
     evidence_half_life_s: float = parameter(
         0.1,
         "sensor time after which a window's output spikes count half; 0 = decide on each window alone",
