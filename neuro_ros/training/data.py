@@ -9,7 +9,7 @@ from one gesture to the next.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -175,6 +175,14 @@ class Crops:
             raise TrainingError(f"batch is {batch}; it must be at least 1")
         self.streams, self.steps, self.batch, self.augmented = list(streams), steps, batch, augmented
         self._rng = np.random.default_rng([0xC20B, seed])
+
+    def random_state(self) -> dict[str, Any]:
+        """Return what decides the batches to come, as plain values."""
+        return dict(self._rng.bit_generator.state)
+
+    def set_random_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `random_state` returned."""
+        self._rng.bit_generator.state = state
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return one batch.

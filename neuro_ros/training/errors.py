@@ -3,11 +3,15 @@
 
 from neuro_ros.errors import NeuroRosError
 
-__all__ = ["ExportError", "TrainingError"]
+__all__ = ["ExportError", "TrainingError", "TrainingStoppedError"]
 
 
 class TrainingError(NeuroRosError):
     """Training cannot start or go on: a setting outside its range, or a loss that is not a number."""
+
+
+class TrainingStoppedError(TrainingError):
+    """Somebody asked for the end; the checkpoint holds what was reached."""
 
 
 class ExportError(NeuroRosError):

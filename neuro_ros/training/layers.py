@@ -1,155 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Torch modules whose forward pass computes the integers of the fixed-point engine.
+"""A stack of spiking layers whose forward pass computes the integers of the fixed-point engine.
 
-A layer holds real-valued master weights in units of its threshold. The forward pass puts them on the synapse's grid,
-even integers in -256..254, by ``clip(2 round(w vth / 2), -256, 254)``, and the backward pass takes that as the factor
-vth (straight through), with the gradient masked where the clipping acts and would push further out. Sums of such
-weights over binary spikes are whole numbers below 2^24, which float32 holds exactly.
-
-The module knows no task and no data.
+The layers are `neuro_ros.training.population`, their neurons `neuro_ros.training.neuron`, their weights
+`neuro_ros.training.weights`. The module knows no task and no data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from neuro_ros.snn import Conv2d, Dense, Layer, Lif, Network
-from neuro_ros.training.convolution import SpikeConv2d
+from neuro_ros.snn import Network
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.neuron import LifScan
+from neuro_ros.training.neuron import ARITHMETICS, LifState
+from neuro_ros.training.population import SpikingLayer
+from neuro_ros.training.specs import ConvSpec, DenseSpec
+from neuro_ros.training.surrogate import surrogate_kind
+from neuro_ros.training.weights import Rounding
 
-__all__ = ["ConvSpec", "DenseSpec", "IntegerNetwork", "QuantiseWeights", "SpikingLayer"]
-
-WEIGHT_LOW, WEIGHT_HIGH = -256.0, 254.0
-# Thresholds that leave a third of the weights' range free for growth: see `SpikingLayer`.
-HEADROOM = 1.5
-VTH_LIMIT = (1 << 17) - 1
-
-
-@dataclass(frozen=True)
-class ConvSpec:
-    """A convolution and its neurons, in physical shape and register decays."""
-
-    name: str
-    channels: int
-    kernel: int
-    stride: int
-    padding: int
-    du: int
-    dv: int
+__all__ = ["ConvSpec", "DenseSpec", "IntegerNetwork", "SpikingLayer", "StreamState"]
 
 
-@dataclass(frozen=True)
-class DenseSpec:
-    """A dense connection and its neurons."""
+@dataclass(frozen=True, eq=False)
+class StreamState:
+    """A network in the middle of its streams, one a sample of the batch; never part of a graph.
 
-    name: str
-    neurons: int
-    du: int
-    dv: int
-
-
-class QuantiseWeights(torch.autograd.Function):
-    """Even 8-bit mixed-sign weights from master weights: ``apply(weight, scale)``."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: torch.Tensor, scale: float) -> torch.Tensor:
-        """Return the effective integers as float32."""
-        wanted = 2.0 * torch.round(weight.detach() * (0.5 * scale))
-        ctx.save_for_backward(wanted > WEIGHT_HIGH, wanted < WEIGHT_LOW)
-        ctx.scale = scale
-        return wanted.clamp(WEIGHT_LOW, WEIGHT_HIGH)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Pass the gradient on, but not where it would drive a clipped weight further out."""
-        above, below = ctx.saved_tensors
-        grad = grads[0] * ctx.scale
-        # Descent moves against the gradient: a negative one drives a weight up.
-        blocked = (above & (grad < 0.0)) | (below & (grad > 0.0))
-        return grad.masked_fill(blocked, 0.0), None
-
-
-class SpikingLayer(nn.Module):
-    """One connection and its population.
-
-    Parameters
+    Attributes
     ----------
-    spec : ConvSpec or DenseSpec
-        What to build.
-    input_shape : (int, int, int)
-        Channels, height, width that come in.
-    beta : float
-        Sharpness of the surrogate.
-    gain : float
-        Factor on torch's default initialisation, for layers that would otherwise start silent.
-
-    Notes
-    -----
-    The threshold mantissa follows from the initial weights, ``vth = 254 / (1.5 max abs(w))``: then no weight is
-    clipped at the start and few are rounded to zero.
+    layers : tuple of LifState
+        In the order of the layers.
     """
 
-    def __init__(self, spec: ConvSpec | DenseSpec, input_shape: tuple[int, int, int], beta: float, gain: float) -> None:
-        super().__init__()
-        self.spec = spec
-        self.input_shape = input_shape
-        self.beta = beta
-        self.sparse_gradient = False
-        if isinstance(spec, ConvSpec):
-            shape: tuple[int, ...] = (spec.channels, input_shape[0], spec.kernel, spec.kernel)
-            size = [(n + 2 * spec.padding - spec.kernel) // spec.stride + 1 for n in input_shape[1:]]
-            self.output_shape = (spec.channels, size[0], size[1])
-        else:
-            shape = (spec.neurons, int(np.prod(input_shape)))
-            self.output_shape = (spec.neurons, 1, 1)
-        self.weight = nn.Parameter(torch.empty(shape))
-        bound = gain / float(np.prod(shape[1:])) ** 0.5
-        nn.init.uniform_(self.weight, -bound, bound)
-        self.vth: torch.Tensor
-        self.register_buffer("vth", torch.tensor(1, dtype=torch.int64))
-        self.set_threshold()
-        self.counts = np.zeros(2, np.int64)
+    layers: tuple[LifState, ...]
 
-    def set_threshold(self) -> None:
-        """Let the threshold mantissa follow from the largest master weight."""
-        largest = max(float(self.weight.detach().abs().max()), 1e-6)
-        self.vth.fill_(min(max(round(WEIGHT_HIGH / (HEADROOM * largest)), 1), VTH_LIMIT))
-
-    def effective_weight(self) -> torch.Tensor:
-        """Return the integers that the engine will hold, as float32 with a straight-through gradient."""
-        result: torch.Tensor = QuantiseWeights.apply(self.weight, float(self.vth))
-        return result
-
-    def forward(self, spikes: torch.Tensor) -> torch.Tensor:
-        """Run (steps, batch, c, h, w) spikes through; return (steps, batch, c', h', w')."""
-        steps, batch = spikes.shape[:2]
-        weight = self.effective_weight()
-        if isinstance(self.spec, ConvSpec):
-            a = SpikeConv2d.apply(
-                spikes.flatten(0, 1), weight, self.spec.stride, self.spec.padding, self.sparse_gradient
-            )
-        else:
-            a = spikes.flatten(0, 1).flatten(1) @ weight.t()
-        a = a.reshape(steps, batch, *self.output_shape)
-        out: torch.Tensor = LifScan.apply(a, self.spec.du, self.spec.dv, int(self.vth), None, self.beta, self.counts)
-        return out
-
-    def export(self) -> Layer:
-        """Return the layer of the engine's network with exactly these integers."""
-        weight = self.effective_weight().detach().numpy().astype(np.int16)
-        connection: Conv2d | Dense
-        if isinstance(self.spec, ConvSpec):
-            connection = Conv2d(weight, (self.spec.stride,) * 2, (self.spec.padding,) * 2, 0)
-        else:
-            connection = Dense(weight, 0)
-        return Layer(self.spec.name, connection, Lif(self.spec.du, self.spec.dv, int(self.vth)))
+    def where(self, kept: torch.Tensor) -> StreamState:
+        """Return the state with the streams outside the (batch,) bool mask `kept` put to rest, the others untouched."""
+        return StreamState(tuple(layer.where(kept) for layer in self.layers))
 
 
 @dataclass
@@ -160,7 +50,7 @@ class _Rates:
 
 
 class IntegerNetwork(nn.Module):
-    """A feed-forward stack of `SpikingLayer`.
+    """A feed-forward stack of `SpikingLayer`; each may hear itself.
 
     Parameters
     ----------
@@ -175,6 +65,10 @@ class IntegerNetwork(nn.Module):
     sparse_gradient : bool
         Take the gradient of convolution weights from the spikes: quicker, and the same bits at any number of threads,
         but not the bits of torch's dense sum.
+    surrogate : str
+        One of `neuro_ros.training.surrogate.SURROGATES`.
+    rounding : Rounding, optional
+        Of the weights while training; by default to the nearest, without noise.
 
     Raises
     ------
@@ -189,17 +83,22 @@ class IntegerNetwork(nn.Module):
         beta: float = 4.0,
         gain: float = 1.0,
         sparse_gradient: bool = False,
+        surrogate: str = "fast_sigmoid",
+        rounding: Rounding | None = None,
     ) -> None:
         super().__init__()
         if not specs:
             raise TrainingError("a network needs at least one layer; none were given")
         if not (beta > 0.0 and gain > 0.0):
             raise TrainingError(f"beta={beta} and gain={gain} must be above 0")
+        surrogate_kind(surrogate)
         self.input_shape = input_shape
         layers = []
         for spec in specs:
             layers.append(SpikingLayer(spec, input_shape, beta, gain))
             layers[-1].sparse_gradient = sparse_gradient
+            layers[-1].surrogate = surrogate
+            layers[-1].rounding = rounding or Rounding()
             input_shape = layers[-1].output_shape
         self.layers = nn.ModuleList(layers)
         self.rates = _Rates()
@@ -209,18 +108,67 @@ class IntegerNetwork(nn.Module):
         """The layers in order."""
         return [layer for layer in self.layers if isinstance(layer, SpikingLayer)]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def arithmetic(self) -> str:
+        """``integer``: the engine's own; ``float``: unrounded weights and states, the network they stand for."""
+        return self.populations[0].arithmetic
+
+    @arithmetic.setter
+    def arithmetic(self, name: str) -> None:
+        if name not in ARITHMETICS:
+            raise TrainingError(f"arithmetic is {name!r}; known are {', '.join(ARITHMETICS)}")
+        for layer in self.populations:
+            layer.arithmetic = name
+
+    @contextmanager
+    def computing(self, arithmetic: str) -> Iterator[IntegerNetwork]:
+        """Compute with another arithmetic for a while, for comparing both on the same input."""
+        before = self.arithmetic
+        self.arithmetic = arithmetic
+        try:
+            yield self
+        finally:
+            self.arithmetic = before
+
     def forward(self, spikes: torch.Tensor) -> torch.Tensor:
         """Run (steps, batch, c, h, w) float32 spikes from a zero state; return (steps, batch, classes) spikes."""
         return self.all_spikes(spikes)[-1].flatten(2)
 
     def all_spikes(self, spikes: torch.Tensor) -> list[torch.Tensor]:
         """Return the spikes of every layer, each (steps, batch, c, h, w)."""
-        outputs = []
-        for layer in self.populations:
-            spikes = layer(spikes)
+        return self.run(spikes)[0]
+
+    def run(self, spikes: torch.Tensor, state: StreamState | None = None) -> tuple[list[torch.Tensor], StreamState]:
+        """Run a chunk of the streams from where they stand.
+
+        Parameters
+        ----------
+        spikes : (steps, batch, c, h, w) float32
+            The next steps of every stream.
+        state : StreamState, optional
+            What the last chunk returned; by default all streams are at rest. Not changed.
+
+        Returns
+        -------
+        spikes : list of (steps, batch, c, h, w) float32
+            Of every layer.
+        state : StreamState
+            After the chunk, detached: gradients never cross it (truncated backpropagation through time).
+        """
+        if state is not None and len(state.layers) != len(self.populations):
+            raise TrainingError(f"the state has {len(state.layers)} layers, the network {len(self.populations)}")
+        outputs, after = [], []
+        for k, layer in enumerate(self.populations):
+            spikes, own = layer.run(spikes, None if state is None else state.layers[k])
             outputs.append(spikes)
+            after.append(own)
         self.rates.values = [out.mean() for out in outputs]
-        return outputs
+        return outputs, StreamState(tuple(after))
 
     def export(self) -> Network:
         """Return the engine's network.
@@ -229,5 +177,7 @@ class IntegerNetwork(nn.Module):
         ------
         NetworkError
             If a layer breaks a register's range or the accumulator bound.
+        ExportError
+            If a layer has what no engine has.
         """
         return Network(tuple(layer.export() for layer in self.populations), self.input_shape)

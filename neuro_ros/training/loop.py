@@ -1,163 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop: truncated backpropagation through time over crops, judged window by window.
+"""The training loop: backpropagation through time over crops, judged window by window.
 
 Every window of a crop that is old enough is one decision: cross-entropy over the output neurons' spike counts in it.
 The network starts each crop at rest and carries its state through the switches of gesture inside, so it learns to
 let go of the last gesture. Activity regularisers keep each layer's mean rate inside a band.
+
+A run can be stopped and continued with the same bits (`neuro_ros.training.checkpoint`), and shared by several
+processes (`neuro_ros.training.distributed`).
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch.nn import functional
 
+from neuro_ros.training.calibration import calibrate
+from neuro_ros.training.checkpoint import RunState, load_checkpoint, run_digest, save_checkpoint
 from neuro_ros.training.data import Batches
-from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.layers import IntegerNetwork
-
-# Added to each count before the share is taken: a silent window then means "all classes alike", not 0 / 0, and the
-# gradient at a silent right class stays of the size of the others.
-_SILENT_SPIKES = 0.5
+from neuro_ros.training.distributed import ALONE, World
+from neuro_ros.training.errors import TrainingError, TrainingStoppedError
+from neuro_ros.training.guards import Watch
+from neuro_ros.training.layers import IntegerNetwork, StreamState
+from neuro_ros.training.losses import judged_windows, window_loss
+from neuro_ros.training.regularisers import regularised
+from neuro_ros.training.settings import TrainingSettings
 
 __all__ = ["Progress", "TrainingSettings", "calibrate", "fit", "window_loss"]
 
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Settings of a run.
-
-    Attributes
-    ----------
-    updates : int
-        Optimiser steps.
-    learning_rate : float
-        Peak of a one-cycle cosine with a short warm-up, as a share of each layer's largest initial weight: layers
-        are calibrated to very different weights, and Adam's step does not depend on the gradient's size.
-    seconds : float
-        Wall-clock budget; the schedule follows whichever of updates and seconds is further advanced.
-    settle_steps : int
-        Steps after the start of a crop that are not judged.
-    switch_steps : int
-        Steps after a switch of gesture that are not judged; in the simulator the hands travel for the first 50.
-    count_scale : float
-        Logit of one output spike in a window.
-    share_cost : float
-        Factor on the negative logarithm of the right class's share of the window's output spikes, which is what the
-        node calls confidence.
-    low_rate, high_rate : float
-        Band of each hidden layer's mean rate (spikes a neuron and step); outside it costs.
-    rate_cost : float
-        Factor on that cost.
-    """
-
-    updates: int = 2000
-    learning_rate: float = 1.2e-2
-    seconds: float = math.inf
-    settle_steps: int = 25
-    switch_steps: int = 50
-    count_scale: float = 0.6
-    share_cost: float = 0.25
-    low_rate: float = 0.01
-    high_rate: float = 0.10
-    rate_cost: float = 5.0
-
-    def __post_init__(self) -> None:
-        for name, low in (("updates", 1), ("learning_rate", 0.0), ("seconds", 0.0), ("count_scale", 0.0)):
-            if not getattr(self, name) > low - (1 if name == "updates" else 0):
-                raise TrainingError(f"{name} is {getattr(self, name)}; it must be above {low}")
-        if not 0.0 <= self.low_rate < self.high_rate <= 1.0:
-            raise TrainingError(f"rates {self.low_rate}..{self.high_rate} must ascend within 0..1")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What the loop tells after an update: the loss and window accuracy of that batch, and rates by layer."""
+    """What the loop tells after an update.
+
+    Attributes
+    ----------
+    update : int
+        From 0.
+    loss, accuracy : float
+        Of that batch, its judged windows; NaN where there are none.
+    rates : tuple of float
+        Spikes a neuron and step of each layer.
+    warnings : tuple of str
+        What went wrong in silence since the update before, see `neuro_ros.training.guards`.
+    """
 
     update: int
     loss: float
     accuracy: float
     rates: tuple[float, ...]
-
-
-def window_loss(
-    spikes: torch.Tensor, labels: torch.Tensor, age_steps: torch.Tensor, bins: int, settings: TrainingSettings
-) -> tuple[torch.Tensor, float]:
-    """Return the mean loss of the judged windows and their accuracy.
-
-    Parameters
-    ----------
-    spikes : (steps, batch, classes) float32
-        Output spikes.
-    labels, age_steps : (steps, batch) int64
-        From `Crops.draw`.
-    bins : int
-        Steps of a window; `steps` is a multiple of it.
-    settings : TrainingSettings
-        Settling time and scale.
-
-    Returns
-    -------
-    loss : tensor
-        0 with gradient where no window is old enough.
-    accuracy : float
-        NaN where none is.
-    """
-    steps, batch, classes = spikes.shape
-    counts = spikes.reshape(steps // bins, bins, batch, classes).sum(1)
-    window_labels = labels.reshape(steps // bins, bins, batch)[:, -1]
-    settled = torch.arange(bins - 1, steps, bins)[:, None] >= settings.settle_steps
-    acted = age_steps.reshape(steps // bins, bins, batch)[:, -1] >= settings.switch_steps
-    judged = (window_labels >= 0) & acted & settled
-    if not bool(judged.any()):
-        return spikes.sum() * 0.0, math.nan
-    counts, window_labels = counts[judged], window_labels[judged]
-    loss = functional.cross_entropy(settings.count_scale * counts, window_labels)
-    right = counts.gather(1, window_labels[:, None])[:, 0]
-    share = (right + _SILENT_SPIKES) / (counts.sum(1) + classes * _SILENT_SPIKES)
-    loss = loss - settings.share_cost * share.log().mean()
-    accuracy = float((counts.argmax(1) == window_labels).float().mean())
-    return loss, accuracy
-
-
-@torch.no_grad()
-def calibrate(network: IntegerNetwork, spikes: torch.Tensor, target_rate: float = 0.06) -> list[float]:
-    """Scale each layer's weights against its threshold until it fires at about a rate.
-
-    Sparse event input leaves default-initialised layers silent, and a silent layer learns nothing. Layer by layer,
-    the factor is found by bisection; the threshold mantissa then follows from the new largest weight.
-
-    Parameters
-    ----------
-    network : IntegerNetwork
-        Changed in place.
-    spikes : (steps, batch, c, h, w) float32
-        A typical batch.
-    target_rate : float
-        Spikes a neuron and step.
-
-    Returns
-    -------
-    list of float
-        The rates reached.
-    """
-    reached = []
-    for layer in network.populations:
-        original = layer.weight.clone()
-        low, high = 0.1, 40.0
-        rate = 0.0
-        for _ in range(9):
-            factor = math.sqrt(low * high)
-            layer.weight.copy_(original * factor)
-            layer.set_threshold()
-            rate = float(layer(spikes).mean())
-            low, high = (factor, high) if rate < target_rate else (low, factor)
-        reached.append(rate)
-        spikes = layer(spikes)
-    return reached
+    warnings: tuple[str, ...] = ()
 
 
 def fit(
@@ -166,57 +64,129 @@ def fit(
     settings: TrainingSettings,
     clock_s: Callable[[], float],
     report: Callable[[Progress], None] | None = None,
+    *,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    checkpoint_updates: int = 100,
+    world: World = ALONE,
+    stop: Callable[[], bool] | None = None,
 ) -> list[float]:
-    """Train in place.
+    """Train in place, on the network's own device.
 
     Parameters
     ----------
     network : IntegerNetwork
         Trained in place.
     crops : Batches
-        Source of batches.
+        Source of batches; each process has its own.
     settings : TrainingSettings
         Settings.
     clock_s : callable
         Monotonic time in seconds, for the budget.
     report : callable, optional
-        Called after each update.
+        Called after each update; in process 0 only.
+    checkpoint : path, optional
+        File that is written every `checkpoint_updates` updates, at the end and when stopped.
+    resume : bool
+        Whether to go on from that file, which must exist.
+    checkpoint_updates : int
+        Updates between two checkpoints.
+    world : World
+        The processes that train this network.
+    stop : callable, optional
+        Asked after each update; where it returns True, the run ends with a checkpoint.
 
     Returns
     -------
     list of float
-        Loss of each update.
+        Loss of each update, those before a resumption included.
 
     Raises
     ------
+    TrainingStoppedError
+        If `stop` asked for it.
     TrainingError
-        If the loss is not finite; the network keeps the weights of the last good update.
+        If the loss or a gradient is not finite; the network keeps the weights of the last good update, and the last
+        checkpoint stays. If a checkpoint cannot be read or written.
     """
+    world.share_weights(network)  # first of all: rates and scales follow from the weights
     groups = [{"params": [p], "scale": max(float(p.detach().abs().max()), 1e-6)} for p in network.parameters()]
     optimiser = torch.optim.Adam(groups, lr=1.0)
-    losses: list[float] = []
-    start_s = clock_s()
-    for update in range(settings.updates):
-        done = max(update / settings.updates, (clock_s() - start_s) / settings.seconds)
+    digest = run_digest(network, settings, crops, world)
+    run = RunState()
+    if resume:
+        if checkpoint is None:
+            raise TrainingError("nothing to resume from: no checkpoint file was named")
+        run = load_checkpoint(checkpoint, network, optimiser, crops, digest, world)
+    watch = Watch(network)
+    start_s = clock_s() - run.elapsed_s
+
+    def save() -> None:
+        if checkpoint is not None:
+            run.elapsed_s = clock_s() - start_s
+            save_checkpoint(checkpoint, network, optimiser, crops, run, digest, world)
+
+    for update in range(run.update, settings.updates):
+        done = world.from_first(max(update / settings.updates, (clock_s() - start_s) / settings.seconds))
         if done >= 1.0:
             break
         rate = settings.learning_rate * min(1.0, (update + 1) / 50) * (0.02 + 0.49 * (1.0 + math.cos(math.pi * done)))
         for group in optimiser.param_groups:
             group["lr"] = rate * group["scale"]
-        spikes, labels, age = crops.draw()
-        loss, accuracy = window_loss(network(spikes), labels, age, crops.shape.bins, settings)
-        cost = loss
-        for layer_rate in network.rates.values[:-1]:
-            outside = functional.relu(settings.low_rate - layer_rate) + functional.relu(layer_rate - settings.high_rate)
-            cost = cost + settings.rate_cost * outside
-        if not math.isfinite(float(cost.detach())):
-            raise TrainingError(f"the loss of update {update} is {float(cost.detach())}; lower the learning rate")
         optimiser.zero_grad(set_to_none=True)
-        cost.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        loss, accuracy = _gradients(network, crops, settings, update, world)
+        world.average_gradients(network)
+        norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0))
+        if not math.isfinite(norm):
+            raise TrainingError(f"the gradient of update {update} is {norm}; lower the learning rate")
         optimiser.step()
-        losses.append(float(loss.detach()))
-        if report is not None:
-            rates = tuple(float(value.detach()) for value in network.rates.values)
-            report(Progress(update, losses[-1], accuracy, rates))
-    return losses
+        run.update = update + 1
+        run.losses.append(loss)
+        warnings = watch.look(update)
+        if world.is_first:
+            for line in warnings:
+                _log.warning("%s", line)
+            if report is not None:
+                rates = tuple(float(value.detach()) for value in network.rates.values)
+                report(Progress(update, loss, accuracy, rates, warnings))
+        if world.from_first(float(stop is not None and stop())):
+            save()
+            where = f"; {checkpoint} holds it" if checkpoint is not None else ""
+            raise TrainingStoppedError(f"stopped after {run.update} of {settings.updates} updates{where}")
+        if run.update % checkpoint_updates == 0:
+            save()
+    save()
+    return run.losses
+
+
+def _gradients(
+    network: IntegerNetwork, crops: Batches, settings: TrainingSettings, update: int, world: World
+) -> tuple[float, float]:
+    """Draw a batch and leave its gradients; return its mean loss and accuracy."""
+    spikes, labels, age = (x.to(network.device) for x in crops.draw())
+    bins, steps = crops.shape.bins, len(spikes)
+    chunk = settings.chunk_steps or steps
+    if chunk % bins:
+        raise TrainingError(f"chunk_steps is {chunk}; it must be a multiple of the {bins} bins of a window")
+    total = int(judged_windows(labels, age, bins, settings).sum()) if chunk < steps else 1
+    state: StreamState | None = None
+    loss_sum, right = 0.0, 0.0 if chunk < steps else math.nan
+    for begin in range(0, steps, chunk):
+        part = slice(begin, begin + chunk)
+        outputs, state = network.run(spikes[part], state)
+        loss, accuracy = window_loss(outputs[-1].flatten(2), labels[part], age[part], bins, settings, begin)
+        cost = regularised(loss, network, outputs, settings)
+        # All processes stop together: the mean is not finite where one is not.
+        value = world.mean(float(cost.detach()))
+        if not math.isfinite(value):
+            raise TrainingError(f"the loss of update {update} is {value}; lower the learning rate")
+        if chunk >= steps:
+            cost.backward()  # type: ignore[no-untyped-call]
+            return world.mean(float(loss.detach())), accuracy
+        judged = int(judged_windows(labels[part], age[part], bins, settings, begin).sum())
+        share = judged / total if total else 0.0
+        # The task's loss by the share of the crop's decisions, the rest by the share of its time.
+        (share * loss + (len(spikes[part]) / steps) * (cost - loss)).backward()  # type: ignore[no-untyped-call]
+        loss_sum += share * float(loss.detach())
+        right += judged * accuracy if judged else 0.0
+    return world.mean(loss_sum), right / total if total else math.nan

@@ -8,210 +8,269 @@ Forward, per neuron and step t, with the synaptic sum a of the step before (one 
     s_t = w_t > (vth << 6)
     v_t = 0 where s_t, else w_t
 
-Backward, the roundings, the wrap and the reset are taken as constant (straight through), the step as the fast
-sigmoid's slope ``g(x) = 1 / (1 + beta abs(x))^2`` at ``x = w_t / (vth << 6) - 1``; g(0) = 1, without a factor beta.
+and v frozen at 0 for `refractory` steps after a spike. Backward, the roundings, the wrap and the reset are taken as
+constant (straight through), the step as a slope g of `neuro_ros.training.surrogate` at ``x = w_t / (vth << 6) - 1``.
 With ``G_t`` the gradient arriving at s_t::
 
-    gw_t = G_t g(x_t) / (vth << 6) + (1 - s_t) k_v gw_{t+1}      zero where w_t was clipped
+    gw_t = G_t g(x_t) / (vth << 6) + (1 - s_t) k_v gw_{t+1}      zero where w_t was clipped or the neuron rests
     gu_t = gw_t + k_u gu_{t+1}
     ga_{t-1} = 64 gu_t
 
-The loops are numba, over steps with all neurons of all samples in one row: what they cost is memory traffic.
-
-References
-----------
-F. Zenke and S. Ganguli, SuperSpike, Neural Computation 30 (2018), doi:10.1162/neco_a_01086.
+``arithmetic="float"`` leaves out trunc, wrap and clipping: the network that the integers stand for, for comparing.
+A learnable reset value in place of the 0 is for research; no engine has it. On the CPU the loops are numba, on other
+devices torch (`neuro_ros.training.torch_neuron`): the same spikes.
 """
 
 from __future__ import annotations
 
-from typing import Any, no_type_check
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numba as nb
 import numpy as np
 import torch
 
 from neuro_ros.training.errors import TrainingError
+from neuro_ros.training.kernels import CHUNK, LIMIT, advance, advance_any, retreat, retreat_plain
+from neuro_ros.training.surrogate import surrogate_kind, surrogate_slope
 from neuro_ros.training.threads import over_chunks
 
-__all__ = ["LifScan", "surrogate_slope"]
+__all__ = ["ARITHMETICS", "LifState", "Neuron", "scan", "surrogate_slope"]
 
-_LIMIT = 1 << 23
-_TURN = 1 << 24
-_CHUNK = 4096  # neurons that go through all steps together: their state stays in the second cache
+ARITHMETICS = ("integer", "float")
+_NO_EDGE = float(np.float32(3e38))  # of a level: in floating point nothing is clipped
 
 
-def surrogate_slope(x: torch.Tensor, beta: float) -> torch.Tensor:
-    """Return the surrogate derivative of the spike at distance `x` from the threshold.
+@dataclass(frozen=True)
+class Neuron:
+    """What a population computes.
 
-    Parameters
+    Attributes
     ----------
-    x : tensor
-        (v - threshold) / threshold.
+    du, dv, vth, refractory : int
+        Registers, as in `neuro_ros.snn.Lif`; training needs a threshold of at least 1.
     beta : float
-        Sharpness, above 0.
-
-    Returns
-    -------
-    tensor
-        1 / (1 + beta abs(x))^2.
+        Sharpness of the surrogate, above 0.
+    surrogate : str
+        One of `neuro_ros.training.surrogate.SURROGATES`.
+    arithmetic : str
+        ``integer`` or ``float``.
     """
-    return 1.0 / (1.0 + beta * x.abs()) ** 2
+
+    du: int
+    dv: int
+    vth: int
+    refractory: int = 0
+    beta: float = 4.0
+    surrogate: str = "fast_sigmoid"
+    arithmetic: str = "integer"
+
+    def __post_init__(self) -> None:
+        if self.vth < 1:
+            raise TrainingError(f"vth is {self.vth}; training needs a threshold of at least 1")
+        if self.arithmetic not in ARITHMETICS:
+            raise TrainingError(f"arithmetic is {self.arithmetic!r}; known are {', '.join(ARITHMETICS)}")
+        surrogate_kind(self.surrogate)
+
+    @property
+    def threshold(self) -> int:
+        """What v is compared with."""
+        return self.vth << 6
+
+    @property
+    def edge(self) -> float:
+        """The level at and beyond which v was clipped."""
+        return float(np.float32((LIMIT - 1) / self.threshold)) if self.arithmetic == "integer" else _NO_EDGE
+
+    @property
+    def keep_u(self) -> np.float32:
+        """Share of u that a step keeps."""
+        return np.float32((4095 - self.du) / 4096)
+
+    @property
+    def keep_v(self) -> np.float32:
+        """Share of v that a step keeps."""
+        return np.float32((4096 - self.dv) / 4096)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-@no_type_check
-def _forward(begin, end, a, keep_u, keep_v, threshold, bias, u, v, spikes, level, counts):
-    """Advance neurons begin..end over all steps.
+@dataclass(frozen=True, eq=False)
+class LifState:
+    """A population of every sample between two chunks of time; never part of a graph.
 
-    The state is held in float64 and truncated through int32: products stay below 2^36 and the factors are multiples
-    of 1 / 4096, so that every value is exact, and the compiler has vector instructions for all of it, which it lacks
-    for products of 64-bit integers.
-    """
-    steps = a.shape[0]
-    inverse = np.float32(1.0 / threshold)
-    limit = np.float64(_LIMIT)
-    highest = np.float64(_LIMIT - 1)
-    turn = np.float64(_TURN)
-    ku = keep_u / 4096.0
-    kv = keep_v / 4096.0
-    firing = np.float64(threshold)
-    wraps = 0
-    clips = 0
-    for low in range(begin, end, _CHUNK):
-        high = min(low + _CHUNK, end)
-        n = high - low
-        us, vs, bs = u[low:high], v[low:high], bias[low:high]
-        for t in range(steps):
-            # Three short loops: in one, the compiler gives up on telling so many arrays apart.
-            if t > 0:
-                sums = a[t - 1, low:high]
-                for i in range(n):
-                    us[i] = np.float64(np.int32(us[i] * ku)) + 64.0 * np.float64(sums[i])
-            else:
-                for i in range(n):
-                    us[i] = np.float64(np.int32(us[i] * ku))
-            found = 0
-            for i in range(n):
-                x = us[i]
-                found += 1 if (x > limit) | (x <= -limit) else 0
-            if found:
-                wraps += found
-                for i in range(n):
-                    x = us[i]
-                    us[i] = x - turn if x > limit else (x + turn if x <= -limit else x)
-            found = 0
-            for i in range(n):
-                x = np.float64(np.int32(vs[i] * kv)) + us[i] + bs[i]
-                found += 1 if (x > highest) | (x < -highest) else 0
-                vs[i] = min(max(x, -highest), highest)
-            clips += found
-            levels, fired = level[t, low:high], spikes[t, low:high]
-            for i in range(n):
-                x = vs[i]
-                levels[i] = np.float32(x) * inverse
-                fired[i] = np.float32(1.0) if x > firing else np.float32(0.0)
-            for i in range(n):
-                x = vs[i]
-                vs[i] = 0.0 if x > firing else x
-    counts[0] = wraps
-    counts[1] = clips
-
-
-@nb.njit(cache=True, nogil=True, fastmath=True)
-@no_type_check
-def _backward(begin, end, grad, level, threshold, keep_u, keep_v, beta, out):
-    steps = grad.shape[0]
-    n = end - begin
-    gw = np.zeros(n, np.float32)
-    gu = np.zeros(n, np.float32)
-    scale = np.float32(1.0 / threshold)
-    edge = np.float32((_LIMIT - 1) / threshold)
-    one = np.float32(1.0)
-    for t in range(steps - 1, -1, -1):
-        grads, levels, outs = grad[t, begin:end], level[t, begin:end], out[max(t - 1, 0), begin:end]
-        for i in range(n):
-            x = levels[i] - one
-            slope = one / (one + beta * abs(x))
-            carried = keep_v * gw[i] if x <= 0.0 else np.float32(0.0)
-            g = grads[i] * slope * slope * scale + carried
-            if abs(levels[i]) >= edge:
-                g = np.float32(0.0)
-            gw[i] = g
-            gu[i] = g + keep_u * gu[i]
-            if t > 0:
-                outs[i] = np.float32(64.0) * gu[i]
-    out[steps - 1, begin:end] = 0.0  # what arrives in the last step is seen only after it
-
-
-class LifScan(torch.autograd.Function):
-    """A population over all steps of a batch: ``apply(a, du, dv, vth, bias, beta, counts)``.
-
-    Parameters
+    Attributes
     ----------
-    a : (steps, ...) float32
-        Synaptic sums, whole numbers below 2^24, already shifted by the weight exponent.
-    du, dv, vth : int
-        Registers, as in `neuro_ros.snn.Lif`.
-    bias : (neurons of one step,) int64 array or None
-        Effective bias.
-    beta : float
-        Sharpness of the surrogate.
-    counts : (2,) int64 array
-        Incremented by the number of wraps of u and of clips of v.
-
-    Returns
-    -------
-    (steps, ...) float32
-        Spikes, 0 or 1.
+    u, v : (batch, cells) float64
+        Whole numbers in integer arithmetic.
+    pending : (1 + delay, batch, cells) float32
+        Sums in flight, the next to arrive first.
+    resting : (batch, cells) int32
+        Steps that each neuron still rests.
     """
+
+    u: torch.Tensor
+    v: torch.Tensor
+    pending: torch.Tensor
+    resting: torch.Tensor
+
+    @classmethod
+    def at_rest(cls, batch: int, cells: int, delay: int = 0, device: torch.device | None = None) -> LifState:
+        """Return the state of a population that has seen nothing."""
+        zeros = torch.zeros(batch, cells, dtype=torch.float64, device=device)
+        pending = torch.zeros(1 + delay, batch, cells, device=device)
+        return cls(zeros, zeros.clone(), pending, torch.zeros(batch, cells, dtype=torch.int32, device=device))
+
+    def where(self, kept: torch.Tensor) -> LifState:
+        """Return the state with the samples outside the (batch,) mask `kept` put to rest."""
+        mask = ~kept[:, None]
+        return LifState(*(x.masked_fill(mask, 0) for x in (self.u, self.v, self.pending, self.resting)))
+
+
+class _Scan(torch.autograd.Function):
+    """A population over some steps, in numba; see `scan`. Also returns u, v and the resting counters after them."""
 
     @staticmethod
     def forward(
         ctx: Any,
         a: torch.Tensor,
-        du: int,
-        dv: int,
-        vth: int,
-        bias: np.ndarray[Any, Any] | None,
-        beta: float,
+        bias: torch.Tensor | None,
+        reset: torch.Tensor | None,
+        neuron: Neuron,
+        state: LifState | None,
         counts: np.ndarray[Any, Any],
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Run the integers; see the module for the equations."""
-        if vth < 1:
-            raise TrainingError(f"vth is {vth}; training needs a threshold of at least 1")
-        flat = a.detach().contiguous().reshape(a.shape[0], -1).numpy()
+        steps, batch = a.shape[:2]
+        flat = a.detach().reshape(steps, -1).contiguous().numpy()
         n = flat.shape[1]
-        spikes = torch.empty(flat.shape, dtype=torch.float32)
-        level = torch.empty(flat.shape, dtype=torch.float32)
-        offset = np.zeros(n) if bias is None else np.resize(bias, n).astype(np.float64)
-        u, v = np.zeros(n), np.zeros(n)
-        spikes_out, level_out = spikes.numpy(), level.numpy()
+        spikes, level = torch.empty(flat.shape), torch.empty(flat.shape)
+        offset = np.zeros(n) if bias is None else np.resize(bias.detach().numpy().astype(np.float64), n)
+        state = LifState.at_rest(batch, n // batch) if state is None else state
+        u, v, resting = (x.clone().reshape(-1) for x in (state.u, state.v, state.resting))
+        first = state.pending[0].reshape(-1).contiguous()
+        target = 0.0 if reset is None else float(reset.detach())
+        plain = neuron.arithmetic == "integer" and neuron.refractory == 0 and reset is None
+        arrays = [x.numpy() for x in (first, u, v, resting, spikes, level)]
         found: list[np.ndarray[Any, Any]] = []
 
         def run(begin: int, end: int) -> None:
+            first, u, v, resting, spikes, level = arrays
             mine = np.zeros(2, np.int64)
-            _forward(begin, end, flat, 4095 - du, 4096 - dv, vth << 6, offset, u, v, spikes_out, level_out, mine)
+            registers = (4095 - neuron.du, 4096 - neuron.dv, neuron.threshold)
+            if plain:
+                advance(begin, end, flat, first, *registers, offset, u, v, spikes, level, mine)
+            else:
+                advance_any(
+                    begin, end, flat, first, *registers, offset, u, v, resting, neuron.refractory, target,
+                    neuron.arithmetic == "integer", np.float32(neuron.edge), spikes, level, mine,
+                )  # fmt: skip
             found.append(mine)
 
-        over_chunks(run, n, _CHUNK)
+        over_chunks(run, n, CHUNK)
         counts += np.sum(found, axis=0)
         ctx.save_for_backward(level)
-        ctx.registers = (du, dv, vth, beta)
-        return spikes.reshape(a.shape)
+        ctx.neuron, ctx.shape = neuron, a.shape
+        after = tuple(x.reshape(batch, -1) for x in (u, v, resting))
+        ctx.mark_non_differentiable(*after)
+        return spikes.reshape(a.shape), *after
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Run time backwards; see the module for the equations."""
         (level,) = ctx.saved_tensors
-        du, dv, vth, beta = ctx.registers
+        neuron: Neuron = ctx.neuron
+        batch = ctx.shape[1]
         grad = grads[0].contiguous().reshape(level.shape).numpy()
-        out = torch.empty_like(level)
-        flat, out_flat = level.numpy(), out.numpy()
-        keep_u, keep_v = np.float32((4095 - du) / 4096), np.float32((4096 - dv) / 4096)
+        steps, n = level.shape
+        flat, beta = level.numpy(), np.float32(neuron.beta)
+        threshold = float(neuron.threshold)
+        plain = neuron.surrogate == "fast_sigmoid" and neuron.arithmetic == "integer" and neuron.refractory == 0
+        if plain and not any(ctx.needs_input_grad[1:3]):
+            out = torch.empty_like(level)
+            out_flat = out.numpy()
+
+            def run_plain(begin: int, end: int) -> None:
+                retreat_plain(begin, end, grad, flat, threshold, neuron.keep_u, neuron.keep_v, beta, out_flat)
+
+            over_chunks(run_plain, n, CHUNK)
+            return out.reshape(ctx.shape), None, None, None, None, None
+        arriving = np.empty((steps + 1, n), np.float32)  # row t: the gradient of what arrives in step t
+        arriving[steps] = 0.0  # what arrives after the last step is not seen
+        gw, gu = np.zeros(n, np.float32), np.zeros(n, np.float32)
+        of_bias, of_reset = np.zeros(n), np.zeros(n)
+        kind = surrogate_kind(neuron.surrogate)
 
         def run(begin: int, end: int) -> None:
-            _backward(begin, end, grad, flat, float(vth << 6), keep_u, keep_v, np.float32(beta), out_flat)
+            retreat(
+                begin, end, grad, flat, threshold, neuron.keep_u, neuron.keep_v, beta, kind, np.float32(neuron.edge),
+                gw, gu, of_bias, of_reset, arriving,
+            )  # fmt: skip
 
-        over_chunks(run, flat.shape[1], _CHUNK)
-        return out.reshape(grads[0].shape), None, None, None, None, None, None
+        over_chunks(run, n, CHUNK)
+        bias_grad = torch.from_numpy(of_bias.reshape(batch, -1).sum(0)).float() if ctx.needs_input_grad[1] else None
+        reset_grad = torch.tensor(of_reset.sum(), dtype=torch.float32) if ctx.needs_input_grad[2] else None
+        return torch.from_numpy(arriving[1:]).reshape(ctx.shape), bias_grad, reset_grad, None, None, None
+
+
+def delayed(a: torch.Tensor, state: LifState) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the sums as late as the state's delay makes them, and what is in flight after them."""
+    steps = a.shape[0]
+    delay = state.pending.shape[0] - 1
+    if steps > delay:
+        flight = a.detach()[steps - 1 - delay :].flatten(2).clone()
+    else:
+        flight = torch.cat([state.pending[steps:], a.detach().flatten(2)])
+    if delay == 0:
+        return a, flight
+    return torch.cat([state.pending[1:].reshape(delay, *a.shape[1:]), a])[:steps], flight
+
+
+def scan(
+    a: torch.Tensor,
+    neuron: Neuron,
+    counts: np.ndarray[Any, Any],
+    bias: torch.Tensor | None = None,
+    state: LifState | None = None,
+    reset: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, LifState]:
+    """Run a population over the steps of a batch.
+
+    Parameters
+    ----------
+    a : (steps, batch, ...) float32
+        Synaptic sums, whole numbers below 2^24 in integer arithmetic, shifted by the weight exponent.
+    neuron : Neuron
+        Registers and surrogate.
+    counts : (2,) int64 array
+        Incremented by the number of wraps of u and of clips of v.
+    bias : (cells,) tensor, optional
+        Effective bias of the neurons of one sample.
+    state : LifState, optional
+        Where the batch stands; by default at rest. Not changed.
+    reset : scalar tensor, optional
+        v after a spike, below the threshold; by default 0, which is what engines have.
+
+    Returns
+    -------
+    spikes : (steps, batch, ...) float32
+        0 or 1.
+    state : LifState
+        After the last step.
+
+    Raises
+    ------
+    TrainingError
+        If the state is one of another batch, or a reset value meets a refractory time.
+    """
+    if reset is not None and neuron.refractory:
+        raise TrainingError("a learnable reset and a refractory time exclude each other: v rests at 0")
+    batch, cells = a.shape[1], a[0, 0].numel()
+    state = LifState.at_rest(batch, cells, device=a.device) if state is None else state
+    if state.u.shape != (batch, cells):
+        raise TrainingError(f"the state is one of {tuple(state.u.shape)} neurons, the batch has {(batch, cells)}")
+    late, flight = delayed(a, state)
+    if a.device.type == "cpu":
+        spikes, u, v, resting = _Scan.apply(late, bias, reset, neuron, state, counts)
+    else:
+        from neuro_ros.training.torch_neuron import torch_scan
+
+        spikes, u, v, resting = torch_scan(late, bias, reset, neuron, state, counts)
+    return spikes, replace(state, u=u, v=v, pending=flight, resting=resting)

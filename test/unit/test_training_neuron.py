@@ -9,8 +9,9 @@ import torch
 
 from neuro_ros.snn import Conv2d, Dense, Layer, Lif, Model, Network, create_engine
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.layers import ConvSpec, DenseSpec, IntegerNetwork, QuantiseWeights
-from neuro_ros.training.neuron import LifScan, surrogate_slope
+from neuro_ros.training.layers import ConvSpec, DenseSpec, IntegerNetwork
+from neuro_ros.training.neuron import Neuron, scan, surrogate_slope
+from neuro_ros.training.weights import on_grid
 
 
 def engine_spikes(network: Network, spikes: np.ndarray) -> list[np.ndarray]:
@@ -65,10 +66,10 @@ def test_wrap_of_u_and_saturation_of_v_are_the_engine_s_and_counted():
     spikes = np.ones((40, 1, 8, 8), bool)
     a = torch.from_numpy((spikes.reshape(40, -1).astype(np.float32) @ weight.T.astype(np.float32)) * 16.0)
     counts = np.zeros(2, np.int64)
-    ours = LifScan.apply(a, 0, 0, 131071, None, 4.0, counts)
+    ours, _ = scan(a[:, None], Neuron(0, 0, 131071), counts)
     assert counts[0] > 0
     assert counts[1] > 0
-    assert np.array_equal(ours.bool().numpy(), engine_spikes(network, spikes)[0])
+    assert np.array_equal(ours[:, 0].bool().numpy(), engine_spikes(network, spikes)[0])
 
 
 def test_convolution_is_the_engine_s_correlation():
@@ -92,7 +93,7 @@ def test_effective_weights_are_even_and_inside_the_grid():
 
 def test_weight_gradient_is_straight_through_and_masked_where_clipped():
     weight = torch.tensor([0.5, 3.0, 3.0, -3.0, -3.0], requires_grad=True)
-    out = QuantiseWeights.apply(weight, 100.0)
+    out = on_grid(weight, 100.0)
     assert out.tolist() == [50.0, 254.0, 254.0, -256.0, -256.0]
     out.backward(torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0]))
     # Further out is blocked, back in is not.
@@ -111,7 +112,7 @@ def test_gradient_is_the_written_one():
     generator = torch.Generator().manual_seed(5)
     a = torch.randint(-12, 20, (steps, n), generator=generator).float().requires_grad_()
     probe = torch.randn(steps, n, generator=generator)
-    spikes = LifScan.apply(a, du, dv, vth, None, beta, np.zeros(2, np.int64))
+    spikes = scan(a[:, None], Neuron(du, dv, vth, beta=beta), np.zeros(2, np.int64))[0][:, 0]
     assert 0.05 < float(spikes.detach().mean()) < 0.8
     (spikes * probe).sum().backward()
 
@@ -140,7 +141,7 @@ def test_gradient_is_the_written_one():
 
 def test_a_threshold_of_zero_and_empty_networks_are_refused():
     with pytest.raises(TrainingError, match="vth"):
-        LifScan.apply(torch.zeros(2, 3), 0, 0, 0, None, 4.0, np.zeros(2, np.int64))
+        Neuron(0, 0, 0)
     with pytest.raises(TrainingError, match="at least one layer"):
         IntegerNetwork([], (1, 4, 4))
     with pytest.raises(TrainingError, match="beta"):

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training run on disk: what it takes to go on as if nothing had happened.
+
+One safetensors file with a JSON head (`neuro_ros.snn.container`): written to a temporary file, synchronised and
+renamed, so that the file is always a whole one; nothing in it can run. It holds the master weights and thresholds,
+Adam's moments, the generators of chance of every process, the number of updates, the losses, and a digest of the
+settings: a run is never continued with others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from neuro_ros.snn import container
+from neuro_ros.training.distributed import ALONE, World
+from neuro_ros.training.errors import TrainingError
+from neuro_ros.training.layers import IntegerNetwork
+from neuro_ros.training.settings import TrainingSettings
+
+__all__ = ["Resumable", "RunState", "load_checkpoint", "run_digest", "save_checkpoint", "stopping_on_signals"]
+
+_FORMAT = "neuro_ros_training"
+_VERSION = 1
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A source of batches that can be put back to where it was."""
+
+    def random_state(self) -> dict[str, Any]:
+        """Return what decides the batches to come, as plain values for JSON."""
+
+    def set_random_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `random_state` returned."""
+
+
+@dataclass
+class RunState:
+    """How far a run is.
+
+    Attributes
+    ----------
+    update : int
+        Updates done.
+    elapsed_s : float
+        Time they took.
+    losses : list of float
+        One an update.
+    """
+
+    update: int = 0
+    elapsed_s: float = 0.0
+    losses: list[float] = field(default_factory=list)
+
+
+def run_digest(network: IntegerNetwork, settings: TrainingSettings, source: Any, world: World = ALONE) -> str:
+    """Return a SHA-256 of what decides a run beside chance: layers, settings, geometry of batches, processes."""
+    layers = [
+        {"kind": type(layer.spec).__name__, **asdict(layer.spec), "beta": layer.beta, "surrogate": layer.surrogate}
+        | {"rounding": asdict(layer.rounding), "arithmetic": layer.arithmetic, "sparse": layer.sparse_gradient}
+        for layer in network.populations
+    ]
+    decides = {
+        "layers": layers,
+        "input_shape": list(network.input_shape),
+        "settings": {key: str(value) for key, value in asdict(settings).items()},
+        "batches": [type(source).__name__, getattr(source, "steps", None), getattr(source, "batch", None)],
+        "processes": world.size,
+    }
+    return hashlib.sha256(container.canonical_json(decides)).hexdigest()
+
+
+def _chance(source: Any) -> str:
+    """Return the state of all generators of this process, as JSON."""
+    if not isinstance(source, Resumable):
+        raise TrainingError(f"{type(source).__name__} cannot be resumed: it does not tell the state of its chance")
+    return json.dumps({"torch": bytes(torch.get_rng_state().tolist()).hex(), "source": source.random_state()})
+
+
+def save_checkpoint(
+    path: Path,
+    network: IntegerNetwork,
+    optimiser: torch.optim.Optimizer,
+    source: Any,
+    run: RunState,
+    digest: str,
+    world: World = ALONE,
+) -> None:
+    """Write a checkpoint; every process must call it, the first one writes.
+
+    Raises
+    ------
+    TrainingError
+        If the file cannot be written (no space, no right): the checkpoint before is still whole. Or if the source
+        cannot be resumed.
+    """
+    chances = world.gather(_chance(source))
+    if not world.is_first:
+        return
+    tensors: dict[str, Any] = {
+        f"network.{name}": value.detach().cpu().numpy() for name, value in network.state_dict().items()
+    }
+    scales = []
+    for k, group in enumerate(optimiser.param_groups):
+        scales.append(float(group["scale"]))
+        own = optimiser.state[group["params"][0]]
+        for name in ("step", "exp_avg", "exp_avg_sq"):
+            if name in own:
+                tensors[f"adam.{k}.{name}"] = own[name].detach().cpu().numpy()
+    tensors["counts"] = np.array([layer.counts for layer in network.populations])
+    tensors["losses"] = np.array(run.losses, np.float64)
+    head = {
+        "version": _VERSION,
+        "digest": digest,
+        "update": run.update,
+        "elapsed_s": run.elapsed_s,
+        "scales": scales,
+        "chances": chances,
+    }
+    try:
+        container.write(path, _FORMAT, head, tensors)
+    except container.ContainerError as error:
+        raise TrainingError(f"checkpoint of update {run.update}: {error}; the one before is whole") from None
+
+
+def load_checkpoint(
+    path: Path,
+    network: IntegerNetwork,
+    optimiser: torch.optim.Optimizer,
+    source: Any,
+    digest: str,
+    world: World = ALONE,
+) -> RunState:
+    """Put network, optimiser and all chance to where a checkpoint was written.
+
+    Raises
+    ------
+    TrainingError
+        If the file is missing, damaged, of another run's settings or another network; nothing is changed then.
+    """
+    try:
+        head, tensors = container.read(path, _FORMAT)
+    except container.ContainerError as error:
+        raise TrainingError(f"no checkpoint to resume from: {error}") from None
+    if head.get("version") != _VERSION:
+        raise TrainingError(f"{path}: checkpoint of version {head.get('version')}; this is {_VERSION}")
+    if head.get("digest") != digest:
+        raise TrainingError(f"{path} is the checkpoint of a run with other settings; use its settings, or start anew")
+    try:
+        weights = {
+            name: torch.from_numpy(tensors[f"network.{name}"]).reshape(value.shape)
+            for name, value in network.state_dict().items()
+        }
+        moments = [
+            {name: torch.from_numpy(tensors[f"adam.{k}.{name}"].copy()) for name in ("step", "exp_avg", "exp_avg_sq")}
+            if f"adam.{k}.step" in tensors
+            else {}
+            for k in range(len(optimiser.param_groups))
+        ]
+        chance = json.loads(head["chances"][world.rank])
+        counts, losses = tensors["counts"], tensors["losses"].tolist()
+        run = RunState(int(head["update"]), float(head["elapsed_s"]), losses)
+        scales = [float(scale) for scale in head["scales"]]
+        torch_state = torch.frombuffer(bytearray.fromhex(chance["torch"]), dtype=torch.uint8)
+    except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise TrainingError(f"{path} does not hold this network: {error}") from None
+    if not isinstance(source, Resumable):
+        raise TrainingError(f"{type(source).__name__} cannot be resumed: it does not tell the state of its chance")
+    network.load_state_dict(weights)
+    for group, scale, own in zip(optimiser.param_groups, scales, moments, strict=True):
+        group["scale"] = scale
+        parameter = group["params"][0]
+        if own:
+            optimiser.state[parameter] = {
+                "step": own["step"].reshape(()),
+                **{name: own[name].reshape(parameter.shape).to(parameter.device) for name in ("exp_avg", "exp_avg_sq")},
+            }
+    for layer, own_counts in zip(network.populations, counts, strict=True):
+        layer.counts[:] = own_counts
+    torch.set_rng_state(torch_state)
+    source.set_random_state(chance["source"])
+    return run
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a question's answer: ``fit(..., stop=asked)``; a second one interrupts.
+
+    Only in the main thread are signals caught; elsewhere the answer is always False.
+    """
+    asked = threading.Event()
+
+    def handle(_number: int, _frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
