@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from neuro_ros.snn import Model
+from neuro_ros.snn.container import write_atomically
 from neuro_ros.training.errors import TrainingError
 
 __all__ = ["dataset_card_text", "write_dataset_card"]
@@ -138,6 +139,6 @@ def write_dataset_card(path: Path, model: Model, command: str, size_bytes: int, 
         If the file cannot be written.
     """
     try:
-        path.write_text(dataset_card_text(model, command, size_bytes, wall_s), encoding="utf-8")
+        write_atomically(path, dataset_card_text(model, command, size_bytes, wall_s).encode())
     except OSError as error:
         raise TrainingError(f"{path}: the card cannot be written: {error.strerror}") from None

@@ -20,7 +20,14 @@ from neuro_ros.snn import Model, create_engine
 from neuro_ros.snn.decision import Evidence, sharpen
 from neuro_ros.training.data import window_shape
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.evaluation import HALF_LIFE_S, THRESHOLD, RecordingScore, best_exponent, window_counts
+from neuro_ros.training.evaluation import (
+    HALF_LIFE_S,
+    NO_DECISION,
+    THRESHOLD,
+    RecordingScore,
+    best_exponent,
+    window_counts,
+)
 from neuro_ros.training.recordings import usable_tensors
 
 __all__ = ["DatasetEvaluation", "evaluate_on_dataset", "require_labels"]
@@ -148,6 +155,7 @@ def evaluate_on_dataset(
     confusion = np.zeros((classes, classes + 1), np.int64)
     evidences: list[npt.NDArray[np.float64]] = []
     truths: list[int] = []
+    answers: list[int] = []
     steps = 0
     engine = create_engine(model, "fixed")
     try:
@@ -157,7 +165,8 @@ def evaluate_on_dataset(
             engine.reset()
             counts = window_counts(engine, stream.bits, model.bins)
             total = counts.sum(0) + engine.run_window(np.empty(0, np.uint32), depth).spike_counts
-            confusion[label, int(total.argmax()) if total.any() else classes] += 1
+            answers.append(int(total.argmax()) if total.any() else NO_DECISION)
+            confusion[label, answers[-1]] += 1  # the last column, too, is -1
             steps += len(stream.bits) + depth
             evidence = Evidence(classes)
             rows = []
@@ -178,6 +187,7 @@ def evaluate_on_dataset(
         tuple(float(spikes.mean() / steps) for spikes in fired),
         tuple(float((spikes == 0).mean()) for spikes in fired),
         tuple(float((spikes > 0.9 * steps).mean()) for spikes in fired),
+        np.array(answers, np.int64),
     )
     labels = np.repeat(truths, [len(values) for values in evidences])
     exponent = best_exponent(np.concatenate(evidences), labels) if fits_exponent else math.nan

@@ -18,19 +18,29 @@ import torch
 from neuro_ros.gestures.augmentation import Augmentation
 from neuro_ros.gestures.datasets import Dataset, MemoryCache, TensorCache, WindowShape
 from neuro_ros.snn import Model
+from neuro_ros.training.control import RunControl
 from neuro_ros.training.dataset_evaluation import DatasetEvaluation, evaluate_on_dataset
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.export import check_exportable, zero_fractions
 from neuro_ros.training.layer_text import DEFAULT_LAYERS, layer_text, parse_layers
 from neuro_ros.training.layers import IntegerNetwork
-from neuro_ros.training.loop import Progress, TrainingSettings, calibrate, fit
+from neuro_ros.training.loop import Progress, TrainingSettings
 from neuro_ros.training.recordings import JUDGED, RecordingCrops, Survey, mirror_of, survey
 
-__all__ = ["RECIPES", "DatasetJob", "job_for", "train_on_dataset"]
+__all__ = [
+    "RECIPES",
+    "DatasetJob",
+    "crops_for",
+    "finished",
+    "job_for",
+    "settings_for",
+    "train_network",
+    "train_on_dataset",
+]
 
 # A data set of a few recordings is one batch an epoch; a network needs some hundred steps all the same.
 _LEAST_UPDATES = 400
-# Steps after the start from rest that are not judged, where windows are judged by themselves.
+# Steps after the start from rest that are not judged, where windows are judged by themselves; at most half a crop.
 _SETTLE_STEPS = 25
 # Of a model file; of a stream's window; and of what a spike tensor may hold, see the messages.
 _MAX_BINS, _MAX_WINDOW_NS, _MAX_CELLS = 1024, 3600 * 10**9, 1 << 21
@@ -155,6 +165,7 @@ def train_on_dataset(
     cache: TensorCache | None = None,
     on_data: Callable[[int, int], None] | None = None,
     on_update: Callable[[Progress], None] | None = None,
+    control: RunControl | None = None,
 ) -> tuple[Model, DatasetEvaluation]:
     """Train on the training split and judge on the validation split.
 
@@ -174,6 +185,8 @@ def train_on_dataset(
         Called with (recordings looked through, of).
     on_update : callable, optional
         Called after each update.
+    control : RunControl, optional
+        How the run is carried out; by default here and alone, without checkpoints.
 
     Returns
     -------
@@ -192,19 +205,47 @@ def train_on_dataset(
         If a layer is dead, saturated or collapsed.
     """
     cache = MemoryCache() if cache is None else cache
+    network, record = train_network(job, dataset, clock_s, split_seed, cache, on_data, on_update, control)
+    return finished(network, job, dataset, record, split_seed, cache)
+
+
+def train_network(
+    job: DatasetJob,
+    dataset: Dataset,
+    clock_s: Callable[[], float],
+    split_seed: int,
+    cache: TensorCache,
+    on_data: Callable[[int, int], None] | None = None,
+    on_update: Callable[[Progress], None] | None = None,
+    control: RunControl | None = None,
+    arithmetic: str = "integer",
+) -> tuple[IntegerNetwork, dict[str, Any]]:
+    """Do the first half of `train_on_dataset`: what is judged afterwards is up to the caller.
+
+    Parameters
+    ----------
+    job, dataset, clock_s, split_seed, cache, on_data, on_update, control
+        As for `train_on_dataset`.
+    arithmetic : str
+        'integer', or 'float' for a network that is quantised afterwards.
+
+    Returns
+    -------
+    network : IntegerNetwork
+        Trained.
+    record : dict
+        What a model's record says of data and training.
+    """
+    control = control or RunControl()
     dataset.of_split("validation")  # refused before hours of training, not after
     torch.manual_seed(job.seed)
     network = network_for(job, dataset)
+    network.arithmetic = arithmetic
     found = survey(dataset, "train", job.shape, cache, on_data)
-    crops = crops_for(job, dataset, found, len(network.populations), cache)
-    settings = settings_for(job, crops)
-    calibrate(network, crops.draw()[0])
-    losses = fit(network, crops, settings, clock_s, on_update)
-    network_model = Model(network.export(), dataset.labels, job.shape.length_ns, job.shape.bins, job.name)
-    model, evaluation = judged(network_model, dataset, split_seed, cache)
+    crops = crops_for(job, dataset, found, len(network.populations), cache, control)
+    losses = control.train(network, crops, settings_for(job, crops, found), clock_s, on_update)
     # No measured times and no paths in here: the record is part of the digest, and equal runs give equal models.
     record = {
-        **model.record,
         "data": dataset.kind,
         "job": plain_job(job, network),
         "split_seed": split_seed,
@@ -216,6 +257,33 @@ def train_on_dataset(
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
         "u_wraps_and_v_clips": [layer.counts.tolist() for layer in network.populations],
+    }
+    return network, record
+
+
+def finished(
+    network: IntegerNetwork,
+    job: DatasetJob,
+    dataset: Dataset,
+    record: dict[str, Any],
+    split_seed: int,
+    cache: TensorCache,
+) -> tuple[Model, DatasetEvaluation]:
+    """Return the model of a trained network and what it reached on the validation split; see `train_on_dataset`.
+
+    The confidence exponent is fitted on that split.
+
+    Raises
+    ------
+    ExportError
+        If a layer is dead, saturated or collapsed.
+    """
+    model = Model(network.export(), dataset.labels, job.shape.length_ns, job.shape.bins, job.name)
+    evaluation = evaluate_on_dataset(model, dataset, "validation", split_seed, cache=cache, fits_exponent=True)
+    check_exportable(model.network, evaluation.recording)
+    record = {
+        **record,
+        "confidence_exponent": evaluation.exponent,
         "zero_weights": list(zero_fractions(model.network)),
         "validation": evaluation.as_dict(),
     }
@@ -229,19 +297,20 @@ def network_for(job: DatasetJob, dataset: Dataset) -> IntegerNetwork:
 
 
 def crops_for(
-    job: DatasetJob, dataset: Dataset, found: Survey, depth: int, cache: TensorCache | None
+    job: DatasetJob, dataset: Dataset, found: Survey, depth: int, cache: TensorCache | None, control: RunControl
 ) -> RecordingCrops:
-    """Return the batches of a job."""
+    """Return the batches of a job, this process's share of them."""
     return RecordingCrops(
-        dataset, found, job.shape, job.crop_windows, job.batch, job.seed, job.augmentation, cache, job.judged, depth
-    )
+        dataset, found, job.shape, job.crop_windows, control.share_of(job.batch), job.seed, job.augmentation, cache,
+        job.judged, depth, control.world,
+    )  # fmt: skip
 
 
-def settings_for(job: DatasetJob, crops: RecordingCrops) -> TrainingSettings:
+def settings_for(job: DatasetJob, crops: RecordingCrops, found: Survey) -> TrainingSettings:
     """Return the settings of the loop for a job."""
     updates = job.updates or max(job.epochs * crops.updates_per_epoch, _LEAST_UPDATES)
-    # At least the last decision of a crop is judged, however few steps there are.
-    settle_steps = min(_SETTLE_STEPS, crops.steps - 1) if job.judged == "windows" else 0
+    half = min(crops.steps, found.median_steps) // 2
+    settle_steps = min(_SETTLE_STEPS, max(half - 1, 0)) if job.judged == "windows" else 0
     return TrainingSettings(
         updates=updates,
         learning_rate=job.learning_rate,
@@ -252,21 +321,6 @@ def settings_for(job: DatasetJob, crops: RecordingCrops) -> TrainingSettings:
         share_cost=job.share_cost,
         high_rate=job.high_rate,
     )
-
-
-def judged(
-    model: Model, dataset: Dataset, split_seed: int, cache: TensorCache | None
-) -> tuple[Model, DatasetEvaluation]:
-    """Return a model with its confidence exponent fitted on the validation split, and what it reached there.
-
-    Raises
-    ------
-    ExportError
-        If a layer is dead, saturated or collapsed.
-    """
-    evaluation = evaluate_on_dataset(model, dataset, "validation", split_seed, cache=cache, fits_exponent=True)
-    check_exportable(model.network, evaluation.recording)
-    return replace(model, record={**model.record, "confidence_exponent": evaluation.exponent}), evaluation
 
 
 def plain_job(job: DatasetJob, network: IntegerNetwork) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,13 +56,26 @@ class GestureCrops(Crops):
     ) -> None:
         super().__init__(streams, steps, batch, seed, shape)
         self._maker = ThreadPoolExecutor(1, "neuro_ros_crops")
+        self._before = super().random_state()
         self._next: Future[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = self._maker.submit(self._make)
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return one batch, see `Crops.draw`."""
         batch = self._next.result()
+        self._before = super().random_state()
         self._next = self._maker.submit(self._make)
         return batch
+
+    def random_state(self) -> dict[str, Any]:
+        """Return what decides the batches to come: chance as it was before the one that is being made."""
+        return self._before
+
+    def set_random_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `random_state` returned."""
+        self._next.result()
+        super().set_random_state(state)
+        self._before = super().random_state()
+        self._next = self._maker.submit(self._make)
 
     def close(self) -> None:
         """End the thread."""

@@ -13,6 +13,7 @@ import torch
 
 from neuro_ros.gestures import LABELS, SPLITS, subject_seeds
 from neuro_ros.snn import Model
+from neuro_ros.training.control import RunControl
 from neuro_ros.training.data import WindowShape, simulate_streams, window_shape
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.evaluation import (
@@ -26,7 +27,7 @@ from neuro_ros.training.evaluation import (
 from neuro_ros.training.export import check_exportable, zero_fractions
 from neuro_ros.training.gesture import GestureCrops, gesture_network, simulate_recordings, simulate_training
 from neuro_ros.training.layers import IntegerNetwork
-from neuro_ros.training.loop import Progress, TrainingSettings, calibrate, fit
+from neuro_ros.training.loop import Progress, TrainingSettings
 
 __all__ = [
     "EVALUATION_SEEDS",
@@ -40,6 +41,9 @@ __all__ = [
 
 # Sensor seeds differ between uses, so that not even the noise of a training sensor is met again.
 EVALUATION_SEEDS = {"train": 11, "validation": 12, "test": 13, "hard": 14}
+
+# Between the seeds of crops of processes that train together.
+_NEXT_PROCESS = 1_000_003
 
 # So many updates can be repeated by whoever doubts the others.
 _KEPT_LOSSES = 20
@@ -218,6 +222,7 @@ def train_model(
     on_data: Callable[[int, int], None] | None = None,
     on_update: Callable[[Progress], None] | None = None,
     on_network: Callable[[IntegerNetwork], None] | None = None,
+    control: RunControl | None = None,
 ) -> tuple[Model, Evaluation]:
     """Train the gesture network on simulated subjects and judge it on validation subjects.
 
@@ -233,6 +238,8 @@ def train_model(
         Called after each update.
     on_network : callable, optional
         Called with the trained network, whose real-valued weights the model does not hold.
+    control : RunControl, optional
+        How the run is carried out; by default here and alone, without checkpoints.
 
     Returns
     -------
@@ -248,15 +255,18 @@ def train_model(
     ExportError
         If a layer is dead, saturated or collapsed.
     """
+    control = control or RunControl()
     torch.manual_seed(job.seed)
     shape = WindowShape()
     streams = simulate_training(subject_seeds("train", job.subjects), job.gesture_duration_s, job.seed, shape, on_data)
-    crops = GestureCrops(streams, job.crop_steps, job.batch, job.seed, shape)
+    seed = job.seed + _NEXT_PROCESS * control.world.rank
+    crops = GestureCrops(streams, job.crop_steps, control.share_of(job.batch), seed, shape)
     network = gesture_network(shape)
-    calibrate(network, crops.draw()[0])
     settings = TrainingSettings(updates=job.updates, seconds=job.seconds, learning_rate=job.learning_rate)
-    losses = fit(network, crops, settings, clock_s, on_update)
-    crops.close()
+    try:
+        losses = control.train(network, crops, settings, clock_s, on_update)
+    finally:
+        crops.close()
     if on_network is not None:
         on_network(network)
     model = Model(network.export(), LABELS, shape.length_ns, shape.bins, job.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from neuro_ros.errors import NeuroRosError
 from neuro_ros.gestures import LABELS, MIRROR
 from neuro_ros.gestures.augmentation import Augmentation, augment_steps
 from neuro_ros.gestures.datasets import Dataset, Entry, StepStream, TensorCache, WindowShape
+from neuro_ros.training.distributed import ALONE, World
 from neuro_ros.training.errors import TrainingError
 
 __all__ = ["JUDGED", "RecordingCrops", "Survey", "mirror_of", "survey", "usable_tensors"]
@@ -39,7 +41,7 @@ class Survey:
         Their number by class.
     skipped : int
         Recordings that cannot be used; their names and reasons stand in `Dataset.skipped`.
-    longest_steps : int
+    longest_steps, median_steps : int
         Of a recording.
     """
 
@@ -48,6 +50,7 @@ class Survey:
     per_class: tuple[int, ...]
     skipped: int
     longest_steps: int
+    median_steps: int
 
 
 def _too_short(steps: StepStream, shape: WindowShape) -> str:
@@ -115,10 +118,10 @@ def survey(
     listed = dataset.of_split(split)
     number = {entry.name: k + 1 for k, entry in enumerate(listed)}
     entries: list[Entry] = []
-    longest = 0
+    lengths: list[int] = []
     for entry, steps in usable_tensors(dataset, split, shape, cache):
         entries.append(entry)
-        longest = max(longest, len(steps.labels))
+        lengths.append(len(steps.labels))
         if progress is not None:
             progress(number[entry.name], len(listed))
     per_class = np.bincount([entry.label for entry in entries], minlength=len(dataset.labels))
@@ -127,7 +130,14 @@ def survey(
         names = ", ".join(dataset.labels[label] for label in gone)
         example = next(dataset.skipped[e.name] for e in listed if e.label == gone[0] and e.name in dataset.skipped)
         raise TrainingError(f"{dataset.path}: no usable {split} recording of class {names}; the first: {example}")
-    return Survey(split, tuple(entries), tuple(per_class.tolist()), len(listed) - len(entries), longest)
+    return Survey(
+        split,
+        tuple(entries),
+        tuple(per_class.tolist()),
+        len(listed) - len(entries),
+        max(lengths),
+        int(np.median(lengths)),
+    )
 
 
 def mirror_of(labels: tuple[str, ...]) -> tuple[int, ...] | None:
@@ -166,11 +176,13 @@ class RecordingCrops:
         'windows': each window decides; 'recording': a crop decides as a whole, after `tail_steps` empty steps.
     tail_steps : int
         Empty steps that evaluation appends to a recording, the depth of the network; only for 'recording'.
+    world : World
+        The processes that draw: together, each `batch` crops, they draw what one would with as many at once.
 
     Attributes
     ----------
     drawn : int
-        Batches so far; set it to go on elsewhere.
+        Batches so far.
     shape : WindowShape
         Its `bins` are the steps of a decision.
     updates_per_epoch : int
@@ -194,6 +206,7 @@ class RecordingCrops:
         cache: TensorCache | None = None,
         judged: str = "windows",
         tail_steps: int = 0,
+        world: World = ALONE,
     ) -> None:
         if windows < 1 or batch < 1:
             raise TrainingError(f"crops of {windows} windows in batches of {batch}; both must be at least 1")
@@ -203,15 +216,23 @@ class RecordingCrops:
         self._window_shape, self._seed, self._augmentation = shape, seed, augmentation
         self._crop_steps = windows * shape.bins
         self._tail_steps = tail_steps if judged == "recording" else 0
-        self.batch, self.drawn = batch, 0
+        self.batch, self.drawn, self._world = batch, 0, world
         self.shape = replace(shape, bins=self.steps) if judged == "recording" else shape
-        self.updates_per_epoch = max(1, round(len(self._entries) / batch))
+        self.updates_per_epoch = max(1, round(len(self._entries) / (batch * world.size)))
         self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     @property
     def steps(self) -> int:
         """Steps of a batch."""
         return self._crop_steps + self._tail_steps
+
+    def random_state(self) -> dict[str, Any]:
+        """Return what decides the batches to come, as plain values."""
+        return {"drawn": self.drawn}
+
+    def set_random_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `random_state` returned."""
+        self.drawn = int(state["drawn"])
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the next batch.
@@ -234,7 +255,7 @@ class RecordingCrops:
         labels = np.full((self.steps, self.batch), -1, np.int64)
         age = np.zeros((self.steps, self.batch), np.int64)
         for k in range(self.batch):
-            number = self.drawn * self.batch + k
+            number = (self.drawn * self._world.size + self._world.rank) * self.batch + k
             rng = np.random.default_rng([0x2EC0, self._seed, number])
             entry, stream = self._load(number)
             begin = int(rng.integers(max(len(stream.labels) - self._crop_steps, 0) + 1))

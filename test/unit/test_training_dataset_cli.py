@@ -1,15 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a folder of recordings to a model with one command, and what is said when it cannot be."""
 
+import errno
+import itertools
 import json
+import math
+import os
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import torch
+from made_datasets import digits, make_dvsgesture, pack
 
 from neuro_ros.cli.command import main
 from neuro_ros.events import EVENT_DTYPE, create_recording
+from neuro_ros.gestures.datasets import WindowShape, open_dataset
 from neuro_ros.resources import models_directory
 from neuro_ros.snn import load_model
+from neuro_ros.training.dataset_job import job_for, train_on_dataset
+from neuro_ros.training.errors import TrainingError
+from neuro_ros.training.float_model import load_float_model, save_float_model
 
 # A small network on small windows: what is shown is the way, not the accuracy.
 SMALL = (
@@ -145,3 +156,134 @@ def test_models_and_data_sets_of_other_classes_do_not_fit(folder, capsys):
     code, _, err = run(capsys, "evaluate", models_directory() / "gesture.safetensors", "--data", folder)
     assert code == 2
     assert "class above, below is none of the model's" in err
+
+
+def test_official_data_sets_are_trained_on_and_judged_by_their_own_splits(tmp_path, capsys):
+    (tmp_path / "gestures").mkdir()
+    (tmp_path / "digits").mkdir()
+    make_dvsgesture(tmp_path / "gestures")
+    for split, seed in (("train", 0), ("test", 500)):
+        recordings, labels = digits(seed=seed)
+        pack(tmp_path / "digits" / f"{split}.npz", recordings, labels)
+    few = ["--updates", "2", "--batch", "4", "--layers", "dense:16", "--seed", "2"]
+    for folder, kind, tested in (("gestures", "dvsgesture", 22), ("digits", "nmnist-packed", 50)):
+        out = tmp_path / f"{folder}.safetensors"
+        code, _, _ = run(capsys, "train", "--data", tmp_path / folder, "--out", out, *few)
+        assert code == 0
+        code, text, _ = run(capsys, "evaluate", out, "--data", tmp_path / folder, "--json")
+        result = json.loads(text)
+        assert code == 0
+        assert (result["data"], result["split"], result["recordings"]) == (kind, "test", tested)
+    model = load_model(tmp_path / "digits.safetensors")
+    assert model.network.input_shape == (2, 34, 34)
+    assert model.record["job"]["augmentation"]["mirror"] is None
+    assert load_model(tmp_path / "gestures.safetensors").record["job"]["augmentation"]["mirror"][1] == 2
+
+
+# --- runs that end early ----------------------------------------------------------------------------------------------
+def test_a_run_that_was_stopped_goes_on_to_the_same_model(trained, folder, tmp_path, capsys, monkeypatch):
+    asked = iter([False] * 19 + [True])
+
+    @contextmanager
+    def stopping():
+        yield lambda: next(asked, False)
+
+    out = tmp_path / "mine.safetensors"
+    words = ["train", "--data", folder, "--out", out, *SMALL, "--seed", "4", "--checkpoint", tmp_path]
+    with monkeypatch.context() as patch:
+        patch.setattr("neuro_ros.training.checkpoint.stopping_on_signals", stopping)
+        code, _, err = run(capsys, *words)
+    assert code == 130
+    assert "stopped after 20 of 60 updates" in err
+    assert not out.exists()
+    assert (tmp_path / "mine.checkpoint.safetensors").is_file()
+    code, _, _ = run(capsys, *words, "--resume")
+    assert code == 0
+    assert load_model(out).digest == load_model(trained).digest
+    code, _, err = run(capsys, *words, "--resume", "--batch", "4")
+    assert (code, "a run with other settings" in err) == (2, True)
+
+
+def test_what_is_asked_of_a_run_must_be_there(folder, tmp_path, capsys):
+    words = ["train", "--data", folder, "--out", tmp_path / "mine.safetensors", *SMALL]
+    for given, why in (
+        (["--resume"], "--resume needs --checkpoint"),
+        (["--resume", "--checkpoint", tmp_path], "no checkpoint"),
+        (["--checkpoint", tmp_path / "absent"], "no folder"),
+        (["--device", "gpu7"], "device 'gpu7' cannot be used"),
+    ):
+        code, out, err = run(capsys, *words, *given)
+        assert (code, out) == (2, "")
+        assert why in err.splitlines()[-1]
+
+
+def test_without_space_the_old_model_stays(trained, folder, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "mine.safetensors"
+    out.write_bytes(trained.read_bytes())
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("neuro_ros.snn.container.write_atomically", full)
+    code, _, err = run(capsys, "train", "--data", folder, "--out", out, *SMALL[:-4], "--updates", "2")
+    assert code == 2
+    assert "No space left on device" in err.splitlines()[-1]
+    assert out.read_bytes() == trained.read_bytes()
+
+
+def test_a_loss_that_is_no_number_ends_the_run_in_one_line(folder):
+    dataset = open_dataset(folder)
+    job = job_for(dataset, layers="dense:4", updates=3, share_cost=math.inf, shape=WindowShape(20_000_000, 4, 2, 8, 8))
+    with pytest.raises(TrainingError, match="loss of update 0 is inf"):
+        train_on_dataset(job, dataset, itertools.count().__next__)
+
+
+# --- floating point first -------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def floating(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("floats") / "mine.safetensors"
+    assert main(["train", "--data", str(folder), "--out", str(out), *SMALL, "--arithmetic", "float"]) == 0
+    return out
+
+
+@pytest.mark.parametrize("tuned", [[], ["--tune-updates", "5"]])
+def test_a_network_in_floating_point_is_quantised_with_what_it_cost(floating, folder, tmp_path, capsys, tuned):
+    out = tmp_path / "exact.safetensors"
+    code, text, _ = run(capsys, "quantise", floating, "--data", folder, "--out", out, *tuned, "--json")
+    result = json.loads(text)
+    assert code == 0
+    assert (result["accuracy"], result["float_accuracy"], result["split"]) == (1.0, 1.0, "validation")
+    assert result["per_class"] == {"above": 1.0, "below": 1.0}
+    assert result["difference"]["points"] == 0.0
+    assert [layer["name"] for layer in result["layers"]] == ["dense", "output"]
+    for layer in result["layers"]:
+        assert layer["zeros"] < 0.5
+        assert layer["integer_rate"] == pytest.approx(layer["float_rate"], rel=0.2)
+        assert min(layer["precision"], layer["recall"]) > 0.8
+    model = load_model(out)
+    assert model.record["quantised"]["tuned_updates"] == (5 if tuned else 0)
+    assert all((layer.connection.weight % 2 == 0).all() for layer in model.network.layers)
+
+
+def test_what_cannot_be_quantised_is_one_line(floating, trained, folder, tmp_path, capsys):
+    out = tmp_path / "m.safetensors"
+    other = tmp_path / "other"
+    for name in ("left", "right"):
+        for number in range(4):
+            make_recording(other / name / f"{number}.npz", (0, 7), number)
+    silent = load_float_model(floating)
+    with torch.no_grad():
+        silent.network.layers[0].weight.fill_(-1.0)
+    save_float_model(silent, tmp_path / "silent.safetensors")
+    (tmp_path / "damaged.safetensors").write_bytes(floating.read_bytes()[:-100])
+    for words, why in (
+        ([floating], "--data is needed"),
+        ([trained, "--data", folder], "no network in floating point"),
+        ([tmp_path / "damaged.safetensors", "--data", folder], "no network in floating point"),
+        ([tmp_path / "silent.safetensors", "--data", folder], "layer 'dense' is silent"),
+        ([floating, "--data", other], "has the classes left, right; the network above, below"),
+    ):
+        code, text, err = run(capsys, "-q", "quantise", *words, "--out", out)
+        assert (code, text) == (2, "")
+        assert why in err.splitlines()[-1]
+    assert not out.exists()

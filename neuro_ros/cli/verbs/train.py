@@ -4,30 +4,36 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
-import json
-import os
-import shlex
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuro_ros.cli.arguments import add_json_argument, emit, non_negative_int, positive_float, positive_int
 from neuro_ros.cli.dataset_arguments import add_dataset_arguments, cache_of, data_log, dataset_of, refuse_given
+from neuro_ros.cli.training_run import (
+    TrainingLog,
+    add_run_arguments,
+    require_model_path,
+    run_control,
+    spent,
+    start_torch,
+    write_record,
+)
 from neuro_ros.errors import UsageError
 from neuro_ros.gestures.augmentation import Augmentation
-from neuro_ros.gestures.datasets import WindowShape
+from neuro_ros.gestures.datasets import Dataset, WindowShape
 
 if TYPE_CHECKING:
-    from neuro_ros.snn import Model
-    from neuro_ros.training.loop import Progress
+    from neuro_ros.training.control import RunControl
+    from neuro_ros.training.dataset_job import DatasetJob
 
-_WITH_DATA = ("epochs", "window_ms", "bins", "size", "layers", "crop_windows", "judged", "augment")
-# Parameter numbers of glibc's mallopt, from malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_WITH_DATA = (
+    "epochs", "window_ms", "bins", "size", "layers", "crop_windows", "judged", "augment", "arithmetic",
+)  # fmt: skip
+# As a shell counts an end by SIGINT.
+_STOPPED = 130
 
 SUMMARY = "train a model on simulated gestures or on your recordings, in the chip's integers"
 
@@ -41,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=positive_float, help="most time in the loop (default: no limit)")
     parser.add_argument("--batch", type=positive_int, help="crops an update (default: by the data)")
     parser.add_argument("--learning-rate", type=positive_float, help="peak, relative (default: by the data)")
-    parser.add_argument("--threads", type=positive_int, default=1, help="threads of torch (default 1)")
+    add_run_arguments(parser)
     simulated = parser.add_argument_group("without --data: gestures of simulated subjects in a row")
     simulated.add_argument("--subjects", type=positive_int, help="training subjects (default 240)")
     group = parser.add_argument_group("with --data (defaults by the kind of data set)")
@@ -50,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--bins", type=positive_int, help="network steps a window")
     group.add_argument(
         "--size", type=positive_int, nargs="+", metavar="CELLS", help="cells of a bin: SIDE or WIDTH HEIGHT"
+    )
+    group.add_argument(
+        "--arithmetic", choices=("integer", "float"), help="float = for neuro_ros quantise (default: integer)"
     )
     group.add_argument("--layers", help="such as conv:12k5s2p2,conv:24k3s2p1,dense:128; see docs/training.md")
     group.add_argument("--crop-windows", type=positive_int, help="length of a training crop")
@@ -64,26 +73,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Train, judge on the validation split, write the model, its card and its record; the test stays unseen."""
-    import torch
+    from neuro_ros.training.errors import TrainingStoppedError
 
-    from neuro_ros.training.errors import TrainingError
-
-    if args.out.suffix != ".safetensors":
-        raise TrainingError(f"the model file is called {args.out.name!r}; give it the ending .safetensors")
-    if not args.out.parent.is_dir():
-        raise TrainingError(f"there is no folder {args.out.parent} to write the model to; make it first")
-    torch.set_num_threads(args.threads)
-    _keep_memory()
-    command = _command(sys.argv)
-    result = _train_simulated(args, command) if args.data is None else _train_on_data(args, command)
-    emit(args, result, lambda: _text(result))
+    require_model_path(args.out)
+    start_torch(args.threads)
+    train = _train_simulated if args.data is None else _train_on_data
+    log = TrainingLog()
+    try:
+        with run_control(args, args.out.stem, log) as control:
+            result = train(args, control, log)
+    except TrainingStoppedError as stopped:
+        print(f"neuro_ros: {stopped}; go on with --resume", file=sys.stderr)
+        return _STOPPED
+    if control.world.is_first:
+        emit(args, result, lambda: _text(result))
     return 0
-
-
-def _command(argv: Sequence[str]) -> str:
-    """Return the command for the record; without its words where the verb was called from Python."""
-    words = argv[argv.index("train") + 1 :] if "train" in argv else []
-    return " ".join(["neuro_ros train", *(shlex.quote(word) for word in words)])
 
 
 def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
@@ -91,7 +95,7 @@ def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
-def _train_simulated(args: argparse.Namespace, command: str) -> dict[str, Any]:
+def _train_simulated(args: argparse.Namespace, control: RunControl, log: TrainingLog) -> dict[str, Any]:
     """Train on simulated subjects; the card is made elsewhere, by whoever looks at the test."""
     from neuro_ros.snn import save_model
     from neuro_ros.training.layers import IntegerNetwork
@@ -102,24 +106,25 @@ def _train_simulated(args: argparse.Namespace, command: str) -> dict[str, Any]:
     job = TrainingJob(
         **_given(args, "seed", "subjects", "updates", "seconds", "batch", "learning_rate"), name=args.out.stem
     )
-    log = _Log()
 
     def on_data(done: int, of: int) -> None:
         if done % 20 == 0 or done == of:
             print(f"simulated {done} of {of} subjects", file=sys.stderr)
 
     def keep_master_weights(network: IntegerNetwork) -> None:
-        save_master_weights(network, args.out.with_suffix(MASTER_SUFFIX))
+        if control.world.is_first:
+            save_master_weights(network, args.out.with_suffix(MASTER_SUFFIX))
 
-    start_s, processor_start_s = time.monotonic(), _processor_s()
-    model, evaluation = train_model(job, time.monotonic, on_data, log.on_update, keep_master_weights)
-    took = _took(start_s, processor_start_s)
-    save_model(model, args.out)
-    _write_record(args, command, took, model, {**model.record, "curve": log.curve})
+    started = spent()
+    model, evaluation = train_model(job, time.monotonic, on_data, log, keep_master_weights, control)
+    if control.world.is_first:
+        took = spent(started)
+        save_model(model, args.out)
+        write_record(args.out, "train", took, model, {**model.record, "curve": log.curve})
     return {**evaluation.as_dict(), "out": args.out, "model_id": model.digest}
 
 
-def _train_on_data(args: argparse.Namespace, command: str) -> dict[str, Any]:
+def _train_on_data(args: argparse.Namespace, control: RunControl, log: TrainingLog) -> dict[str, Any]:
     """Train on the training split of a data set, and judge on its validation split; the test stays unseen."""
     from neuro_ros.snn import save_model
     from neuro_ros.training.dataset_card import write_dataset_card
@@ -127,24 +132,42 @@ def _train_on_data(args: argparse.Namespace, command: str) -> dict[str, Any]:
 
     refuse_given(args, "subjects", because="with --data write simulated:SUBJECTS")
     dataset = dataset_of(args)
-    job = job_for(
-        dataset,
-        **_given(args, "seed", "epochs", "updates", "seconds", "batch", "learning_rate", "layers", "crop_windows"),
-        **_given(args, "judged"),
-        name=args.out.stem,
-    )
+    chosen = _given(args, "seed", "epochs", "updates", "seconds", "batch", "learning_rate", "layers", "crop_windows")
+    job = job_for(dataset, **chosen, **_given(args, "judged"), name=args.out.stem)
     job = replace(job, shape=_shape(args, job.shape), augmentation=_augmentation(args, job.augmentation))
-    log = _Log()
-    start_s, processor_start_s = time.monotonic(), _processor_s()
+    on_data = data_log("looked through")
+    if args.arithmetic == "float":
+        return _train_float(args, control, log, job, dataset)
+    started = spent()
     model, validation = train_on_dataset(
-        job, dataset, time.monotonic, args.split_seed, cache_of(args), data_log("looked through"), log.on_update
+        job, dataset, time.monotonic, args.split_seed, cache_of(args), on_data, log, control
     )
-    took = _took(start_s, processor_start_s)
-    save_model(model, args.out)
-    result = validation.as_dict()
-    write_dataset_card(args.out.with_suffix(".md"), model, command, args.out.stat().st_size, took["wall_s"])
-    _write_record(args, command, took, model, {**model.record, "curve": log.curve, "skipped": dataset.skipped})
-    return {**result, "seed": job.seed, "split_seed": args.split_seed, "out": args.out, "model_id": model.digest}
+    result = {**validation.as_dict(), "seed": job.seed, "split_seed": args.split_seed}
+    if control.world.is_first:
+        took = spent(started)
+        save_model(model, args.out)
+        kept = {**model.record, "curve": log.curve, "skipped_names": dataset.skipped}
+        command, wall_s = write_record(args.out, "train", took, model, kept)
+        write_dataset_card(args.out.with_suffix(".md"), model, command, args.out.stat().st_size, wall_s)
+    return {**result, "out": args.out, "model_id": model.digest}
+
+
+def _train_float(
+    args: argparse.Namespace, control: RunControl, log: TrainingLog, job: DatasetJob, dataset: Dataset
+) -> dict[str, Any]:
+    """Train in floating point, for `neuro_ros quantise`."""
+    from neuro_ros.training.dataset_job import train_network
+    from neuro_ros.training.float_model import FloatModel, float_result, save_float_model
+
+    cache = cache_of(args)
+    network, record = train_network(
+        job, dataset, time.monotonic, args.split_seed, cache, data_log("looked through"), log, control, "float"
+    )
+    job = replace(job, layers=record["job"]["layers"])
+    result = float_result(network, dataset, "validation", job.shape, cache)
+    if control.world.is_first:
+        save_float_model(FloatModel(network, job, dataset.labels, record), args.out)
+    return {**result, "seed": job.seed, "split_seed": args.split_seed, "out": args.out}
 
 
 def _shape(args: argparse.Namespace, shape: WindowShape) -> WindowShape:
@@ -173,53 +196,6 @@ def _augmentation(args: argparse.Namespace, augmentation: Augmentation) -> Augme
         except ValueError:
             raise UsageError(f"--augment: {part.strip()!r} is not a name and a number, as in shift=0.1") from None
     return replace(augmentation, **chosen)
-
-
-class _Log:
-    """Tells on stderr how far it is, and keeps the curve."""
-
-    def __init__(self) -> None:
-        self.curve: list[dict[str, float]] = []
-
-    def on_update(self, progress: Progress) -> None:
-        """Tell about every fiftieth update."""
-        if progress.update % 50 == 0:
-            self.curve.append({"update": progress.update, "loss": progress.loss, "accuracy": progress.accuracy})
-            print(
-                f"update {progress.update}: loss {progress.loss:.3f}, windows right {progress.accuracy:.2f}, rates "
-                + " ".join(f"{rate:.3f}" for rate in progress.rates),
-                file=sys.stderr,
-            )
-
-
-def _write_record(
-    args: argparse.Namespace, command: str, took: dict[str, float], model: Model, rest: dict[str, Any]
-) -> None:
-    """Write what was done beside the model."""
-    record = {"command": command, **took, "model_id": model.digest, **rest}
-    args.out.with_suffix(".training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-def _processor_s() -> float:
-    """Return the processor time of this process and of those that it has waited for [s]."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
-
-
-def _took(start_s: float, processor_start_s: float) -> dict[str, float]:
-    """Return how long it was since then."""
-    return {
-        "wall_s": round(time.monotonic() - start_s, 1),
-        "processor_s": round(_processor_s() - processor_start_s, 1),
-    }
-
-
-def _keep_memory() -> None:
-    """Let the allocator keep what it once got; without it a third of an update goes into page faults."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # glibc only; elsewhere training is slower, not wrong
-        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def _text(result: dict[str, Any]) -> str:
