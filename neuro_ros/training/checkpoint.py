@@ -28,7 +28,15 @@ from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.layers import IntegerNetwork
 from neuro_ros.training.settings import TrainingSettings
 
-__all__ = ["Resumable", "RunState", "load_checkpoint", "run_digest", "save_checkpoint", "stopping_on_signals"]
+__all__ = [
+    "Resumable",
+    "RunState",
+    "load_checkpoint",
+    "read_history",
+    "run_digest",
+    "save_checkpoint",
+    "stopping_on_signals",
+]
 
 _FORMAT = "neuro_ros_training"
 _VERSION = 1
@@ -55,13 +63,17 @@ class RunState:
         Updates done.
     elapsed_s : float
         Time they took.
-    losses : list of float
+    losses, accuracies : list of float
         One an update.
+    rates : list of tuple of float
+        Of the layers, one tuple an update.
     """
 
     update: int = 0
     elapsed_s: float = 0.0
     losses: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+    rates: list[tuple[float, ...]] = field(default_factory=list)
 
 
 def run_digest(network: IntegerNetwork, settings: TrainingSettings, source: Any, world: World = ALONE) -> str:
@@ -120,6 +132,8 @@ def save_checkpoint(
                 tensors[f"adam.{k}.{name}"] = own[name].detach().cpu().numpy()
     tensors["counts"] = np.array([layer.counts for layer in network.populations])
     tensors["losses"] = np.array(run.losses, np.float64)
+    tensors["accuracies"] = np.array(run.accuracies, np.float64)
+    tensors["rates"] = np.array(run.rates, np.float64)
     head = {
         "version": _VERSION,
         "digest": digest,
@@ -169,8 +183,8 @@ def load_checkpoint(
             for k in range(len(optimiser.param_groups))
         ]
         chance = json.loads(head["chances"][world.rank])
-        counts, losses = tensors["counts"], tensors["losses"].tolist()
-        run = RunState(int(head["update"]), float(head["elapsed_s"]), losses)
+        counts = tensors["counts"]
+        run = _history(head, tensors)
         scales = [float(scale) for scale in head["scales"]]
         torch_state = torch.frombuffer(bytearray.fromhex(chance["torch"]), dtype=torch.uint8)
     except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
@@ -191,6 +205,30 @@ def load_checkpoint(
     torch.set_rng_state(torch_state)
     source.set_random_state(chance["source"])
     return run
+
+
+def _history(head: dict[str, Any], tensors: dict[str, Any]) -> RunState:
+    return RunState(
+        int(head["update"]),
+        float(head["elapsed_s"]),
+        tensors["losses"].tolist(),
+        tensors["accuracies"].tolist(),
+        [tuple(row) for row in tensors["rates"].tolist()],
+    )
+
+
+def read_history(path: Path) -> RunState:
+    """Return how far the run of a checkpoint is, for its curves.
+
+    Raises
+    ------
+    TrainingError
+        If the file is missing or damaged.
+    """
+    try:
+        return _history(*container.read(path, _FORMAT))
+    except (container.ContainerError, KeyError, TypeError, ValueError) as error:
+        raise TrainingError(f"no curves in {path}: {error}") from None
 
 
 @contextmanager

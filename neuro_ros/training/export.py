@@ -23,8 +23,11 @@ MAX_ZERO_WEIGHTS = 0.98  # fraction of weights that the grid rounded to zero
 
 
 def zero_fractions(network: Network) -> tuple[float, ...]:
-    """Return the fraction of zero weights of each layer."""
-    return tuple(float(np.mean(next(iter(layer.connection.tensors().values())) == 0)) for layer in network.layers)
+    """Return the fraction of zero weights of each layer, over all its projections."""
+    return tuple(
+        float(np.mean(np.concatenate([projection.connection.weight.ravel() for projection in layer.projections]) == 0))
+        for layer in network.layers
+    )
 
 
 def check_exportable(network: Network, score: RecordingScore) -> None:

@@ -141,13 +141,15 @@ def fit(
             raise TrainingError(f"the gradient of update {update} is {norm}; lower the learning rate")
         optimiser.step()
         run.update = update + 1
+        rates = tuple(float(value.detach()) for value in network.rates.values)
         run.losses.append(loss)
+        run.accuracies.append(accuracy)
+        run.rates.append(rates)
         warnings = watch.look(update)
         if world.is_first:
             for line in warnings:
                 _log.warning("%s", line)
             if report is not None:
-                rates = tuple(float(value.detach()) for value in network.rates.values)
                 report(Progress(update, loss, accuracy, rates, warnings))
         if world.from_first(float(stop is not None and stop())):
             save()
@@ -181,12 +183,12 @@ def _gradients(
         if not math.isfinite(value):
             raise TrainingError(f"the loss of update {update} is {value}; lower the learning rate")
         if chunk >= steps:
-            cost.backward()  # type: ignore[no-untyped-call]
+            cost.backward()
             return world.mean(float(loss.detach())), accuracy
         judged = int(judged_windows(labels[part], age[part], bins, settings, begin).sum())
         share = judged / total if total else 0.0
         # The task's loss by the share of the crop's decisions, the rest by the share of its time.
-        (share * loss + (len(spikes[part]) / steps) * (cost - loss)).backward()  # type: ignore[no-untyped-call]
+        (share * loss + (len(spikes[part]) / steps) * (cost - loss)).backward()
         loss_sum += share * float(loss.detach())
         right += judged * accuracy if judged else 0.0
     return world.mean(loss_sum), right / total if total else math.nan

@@ -168,9 +168,9 @@ class _Scan(torch.autograd.Function):
         counts += np.sum(found, axis=0)
         ctx.save_for_backward(level)
         ctx.neuron, ctx.shape = neuron, a.shape
-        after = tuple(x.reshape(batch, -1) for x in (u, v, resting))
-        ctx.mark_non_differentiable(*after)
-        return spikes.reshape(a.shape), *after
+        u, v, resting = (x.reshape(batch, -1) for x in (u, v, resting))
+        ctx.mark_non_differentiable(u, v, resting)
+        return spikes.reshape(a.shape), u, v, resting
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

@@ -97,9 +97,13 @@ class SpikingLayer(nn.Module):
         weight = self.weight if self.norm is None else self.norm.fold(self.weight)
         return [each.detach() for each in (weight, self.recurrent) if each is not None]
 
+    def largest_weight(self) -> float:
+        """Return the largest magnitude of a master weight, in thresholds."""
+        return max(float(each.abs().max()) for each in self._masters())
+
     def set_threshold(self) -> None:
         """Let the threshold mantissa follow from the largest master weight."""
-        largest = max(1e-6, *(float(each.abs().max()) for each in self._masters()))
+        largest = max(1e-6, self.largest_weight())
         unit = 2.0**self.spec.weight_exp
         self.vth.fill_(min(max(round(unit * WEIGHT_GRID.high / (HEADROOM * largest)), 1), VTH_LIMIT))
 

@@ -68,7 +68,8 @@ def bias_grid(threshold: int) -> tuple[Grid, int]:
     exponent = BIAS_EXP_RANGE[0]
     while exponent < BIAS_EXP_RANGE[1] and (BIAS_MANT_RANGE[1] << exponent) < threshold / 4:
         exponent += 1
-    return Grid(*(float(end << exponent) for end in BIAS_MANT_RANGE), float(1 << exponent)), exponent
+    low, high = (float(end << exponent) for end in BIAS_MANT_RANGE)
+    return Grid(low, high, float(1 << exponent)), exponent
 
 
 class _OnGrid(torch.autograd.Function):

@@ -80,7 +80,7 @@ def test_two_processes_hold_the_same_weights_as_one_with_both_batches(tmp_path):
         for rank in range(2)
     ]
     try:
-        errors = [child.communicate(timeout=300)[1] for child in children]
+        errors = [child.communicate(timeout=600)[1] for child in children]
     finally:
         for child in children:
             child.kill()
