@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from neuro_ros.errors import UsageError
 if TYPE_CHECKING:
     from neuro_ros.snn import Model
     from neuro_ros.training.control import RunControl
+    from neuro_ros.training.curves import Curves
     from neuro_ros.training.loop import Progress
     from neuro_ros.training.progress import ProgressLine
     from neuro_ros.training.settings import TrainingSettings
@@ -38,6 +39,7 @@ __all__ = [
 # Parameter numbers of glibc's mallopt, from malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _CHECKPOINT_SUFFIX = ".checkpoint.safetensors"
+_PICTURES = (".svg", ".png", ".pdf")
 # Of the curve that the record keeps, in updates.
 _CURVE_STEP = 50
 
@@ -50,6 +52,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="write checkpoints there, also when stopped")
     group.add_argument(
         "--checkpoint-updates", type=positive_int, default=100, metavar="N", help="updates between two (default 100)"
+    )
+    group.add_argument(
+        "--curves", type=Path, metavar="PICTURE", help="draw loss, accuracy and rates (.svg, .png, .pdf)"
     )
     group.add_argument("--resume", action="store_true", help="go on from the checkpoint")
 
@@ -98,7 +103,7 @@ def run_control(args: argparse.Namespace, name: str, log: TrainingLog) -> Iterat
     Raises
     ------
     UsageError
-        If there is nothing to resume from.
+        If there is nothing to resume from, or a file could not be written where it shall be.
     TrainingError
         If the device is not there, or the other processes do not come.
     """
@@ -106,6 +111,10 @@ def run_control(args: argparse.Namespace, name: str, log: TrainingLog) -> Iterat
     from neuro_ros.training.control import RunControl, device_named
     from neuro_ros.training.distributed import world_from_environment
 
+    if args.curves is not None and (args.curves.suffix not in _PICTURES or not args.curves.parent.is_dir()):
+        raise UsageError(
+            f"--curves {args.curves}: give a file in a folder that is there, ending {', '.join(_PICTURES)}"
+        )
     if args.resume and args.checkpoint is None:
         raise UsageError("--resume needs --checkpoint FOLDER, where the checkpoint is")
     if args.checkpoint is not None and not args.checkpoint.is_dir():
@@ -141,19 +150,48 @@ class TrainingLog:
     def __init__(self) -> None:
         self._line: ProgressLine | None = None
         self.curve: list[dict[str, float]] = []
+        self._curves: Curves | None = None
 
     def begin(self, settings: TrainingSettings) -> None:
         """Begin a line for a run with these settings."""
+        from neuro_ros.training.curves import Curves
         from neuro_ros.training.progress import ProgressLine
 
+        self._curves = Curves(())
         self._line = ProgressLine(sys.stderr, settings.updates, time.monotonic, settings.seconds)
 
     def __call__(self, progress: Progress) -> None:
         """Tell and keep."""
         if self._line is not None:
             self._line(progress)
+        if self._curves is not None:
+            self._curves(progress)
         if progress.update % _CURVE_STEP == 0:
             self.curve.append({"update": progress.update, "loss": progress.loss, "accuracy": progress.accuracy})
+
+    def draw(self, picture: Path | None, layers: Sequence[str], checkpoint: Path | None) -> None:
+        """Draw the curves, of what went before the checkpoint as well.
+
+        Parameters
+        ----------
+        picture : pathlib.Path, optional
+            Where to; None = nowhere.
+        layers : sequence of str
+            Names.
+        checkpoint : pathlib.Path, optional
+            Of the run.
+        """
+        from neuro_ros.training.checkpoint import read_history
+        from neuro_ros.training.curves import Curves
+
+        if picture is None:
+            return
+        if checkpoint is not None:
+            history = read_history(checkpoint)
+            Curves(layers, 0, history.losses, history.accuracies, history.rates).draw(picture)
+        elif self._curves is not None:
+            self._curves.names = layers
+            self._curves.draw(picture)
 
 
 def write_record(

@@ -33,6 +33,7 @@ __all__ = [
     "crops_for",
     "finished",
     "job_for",
+    "network_for",
     "settings_for",
     "train_network",
     "train_on_dataset",
@@ -125,9 +126,10 @@ RECIPES: dict[str, DatasetJob] = {
     # One window holds the three saccades of a recording. A digit turned, slanted or magnified a little is the same
     # digit, and a thousand recordings are few: without that the network knows them by heart after ten epochs.
     "nmnist": DatasetJob(
-        epochs=30,
+        epochs=60,
         batch=16,
         learning_rate=1e-2,
+        high_rate=0.2,
         layers="conv:16k5s2p2u2000v500,conv:32k3s2p1u2000v500,dense:128u2000v300,output:u2000v50",
         shape=WindowShape(340_000_000, 17, 2, 34, 34),
         crop_windows=1,
@@ -239,7 +241,7 @@ def train_network(
     control = control or RunControl()
     dataset.of_split("validation")  # refused before hours of training, not after
     torch.manual_seed(job.seed)
-    network = network_for(job, dataset)
+    network = network_for(job, len(dataset.labels))
     network.arithmetic = arithmetic
     found = survey(dataset, "train", job.shape, cache, on_data)
     crops = crops_for(job, dataset, found, len(network.populations), cache, control)
@@ -290,10 +292,10 @@ def finished(
     return replace(model, record=record), evaluation
 
 
-def network_for(job: DatasetJob, dataset: Dataset) -> IntegerNetwork:
+def network_for(job: DatasetJob, classes: int) -> IntegerNetwork:
     """Return the untrained network of a job; torch's global seed decides its weights."""
     shape = (job.shape.channels, job.shape.height, job.shape.width)
-    return IntegerNetwork(parse_layers(job.layers, len(dataset.labels), shape), shape, job.beta)
+    return IntegerNetwork(parse_layers(job.layers, classes, shape), shape, job.beta, sparse_gradient=True)
 
 
 def crops_for(

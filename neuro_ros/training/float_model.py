@@ -21,9 +21,8 @@ from neuro_ros.errors import NeuroRosError
 from neuro_ros.gestures.augmentation import Augmentation
 from neuro_ros.gestures.datasets import Dataset, StepStream, TensorCache, WindowShape
 from neuro_ros.snn import container
-from neuro_ros.training.dataset_job import DatasetJob
+from neuro_ros.training.dataset_job import DatasetJob, network_for
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.layer_text import parse_layers
 from neuro_ros.training.layers import IntegerNetwork
 from neuro_ros.training.recordings import usable_tensors
 
@@ -126,8 +125,7 @@ def load_float_model(path: Path) -> FloatModel:
     try:
         labels, record = tuple(str(label) for label in head["labels"]), dict(head["record"])
         job = job_from_dict(dict(head["job"]))
-        shape = (job.shape.channels, job.shape.height, job.shape.width)
-        network = IntegerNetwork(parse_layers(job.layers, len(labels), shape), shape, job.beta)
+        network = network_for(job, len(labels))
         state = {
             name: torch.from_numpy(np.array(tensors[name])).reshape(value.shape)
             for name, value in network.state_dict().items()

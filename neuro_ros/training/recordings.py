@@ -7,6 +7,7 @@ recording, from where, how it is varied), so a run that goes on in the middle dr
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -228,10 +229,21 @@ class RecordingCrops:
 
     def random_state(self) -> dict[str, Any]:
         """Return what decides the batches to come, as plain values."""
-        return {"drawn": self.drawn}
+        names = "\n".join(entry.name for entry in self._entries)
+        return {"drawn": self.drawn, "seed": self._seed, "recordings": hashlib.sha256(names.encode()).hexdigest()}
 
     def set_random_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `random_state` returned."""
+        """Go on from what `random_state` returned.
+
+        Raises
+        ------
+        TrainingError
+            If it is of another seed, or of other recordings.
+        """
+        mine = self.random_state()
+        other = [name for name in ("seed", "recordings") if state.get(name) != mine[name]]
+        if other:
+            raise TrainingError(f"the checkpoint is of a run with another {' and other '.join(other)}; start anew")
         self.drawn = int(state["drawn"])
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -27,9 +27,9 @@ def pack(path, recordings, labels, **changes):
     np.savez_compressed(path, **{name: column for name, column in columns.items() if column is not None})
 
 
-def digits(per_class=5, seed=0):
+def digits(per_class=5, seed=0, until_ns=100_000_000):
     labels = [digit for digit in range(10) for _ in range(per_class)]
-    return [make_events(40, seed=seed + k) for k in range(len(labels))], labels
+    return [make_events(40, seed=seed + k, until_ns=until_ns) for k in range(len(labels))], labels
 
 
 def aedat31(events):

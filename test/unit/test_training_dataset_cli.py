@@ -163,7 +163,7 @@ def test_official_data_sets_are_trained_on_and_judged_by_their_own_splits(tmp_pa
     (tmp_path / "digits").mkdir()
     make_dvsgesture(tmp_path / "gestures")
     for split, seed in (("train", 0), ("test", 500)):
-        recordings, labels = digits(seed=seed)
+        recordings, labels = digits(seed=seed, until_ns=300_000_000)
         pack(tmp_path / "digits" / f"{split}.npz", recordings, labels)
     few = ["--updates", "2", "--batch", "4", "--layers", "dense:16", "--seed", "2"]
     for folder, kind, tested in (("gestures", "dvsgesture", 22), ("digits", "nmnist-packed", 50)):
@@ -189,7 +189,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_model(trained, folder, tmp_p
         yield lambda: next(asked, False)
 
     out = tmp_path / "mine.safetensors"
+    curves = tmp_path / "curves.svg"
     words = ["train", "--data", folder, "--out", out, *SMALL, "--seed", "4", "--checkpoint", tmp_path]
+    words += ["--curves", curves]
     with monkeypatch.context() as patch:
         patch.setattr("neuro_ros.training.checkpoint.stopping_on_signals", stopping)
         code, _, err = run(capsys, *words)
@@ -200,6 +202,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_model(trained, folder, tmp_p
     code, _, _ = run(capsys, *words, "--resume")
     assert code == 0
     assert load_model(out).digest == load_model(trained).digest
+    assert "spikes a neuron and step" in curves.read_text(encoding="utf-8")
     code, _, err = run(capsys, *words, "--resume", "--batch", "4")
     assert (code, "a run with other settings" in err) == (2, True)
 
@@ -210,6 +213,7 @@ def test_what_is_asked_of_a_run_must_be_there(folder, tmp_path, capsys):
         (["--resume"], "--resume needs --checkpoint"),
         (["--resume", "--checkpoint", tmp_path], "no checkpoint"),
         (["--checkpoint", tmp_path / "absent"], "no folder"),
+        (["--curves", tmp_path / "curve.doc"], "ending .svg, .png, .pdf"),
         (["--device", "gpu7"], "device 'gpu7' cannot be used"),
     ):
         code, out, err = run(capsys, *words, *given)

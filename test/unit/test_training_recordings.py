@@ -3,12 +3,14 @@
 
 import numpy as np
 import pytest
+import torch
 from made_events import make_events
 
 from neuro_ros.events import create_recording
 from neuro_ros.gestures import LABELS
 from neuro_ros.gestures.augmentation import Augmentation
 from neuro_ros.gestures.datasets import MemoryCache, WindowShape, open_dataset
+from neuro_ros.training.distributed import World
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.recordings import RecordingCrops, mirror_of, survey
 
@@ -41,9 +43,24 @@ def test_every_recording_comes_once_an_epoch_in_a_seeded_order(tmp_path):
         labels = np.concatenate([labels[0].numpy() for _, labels, _ in epoch])
         assert sorted(labels.tolist()) == [0] * 4 + [1] * 4
     again = RecordingCrops(dataset, found, SHAPE, 2, 4, seed=3, cache=cache)
-    again.drawn = 3  # a run that goes on draws what it would have drawn
+    again.set_random_state({**crops.random_state(), "drawn": 3})  # a run that goes on draws what it would have drawn
     assert all(bool((a == b).all()) for a, b in zip(again.draw(), drawn[3], strict=True))
+    for wrong in ({"seed": 4}, {"recordings": "0"}):
+        with pytest.raises(TrainingError, match="start anew"):
+            again.set_random_state({**crops.random_state(), **wrong})
     assert not bool((drawn[0][0] == drawn[2][0]).all())
+
+
+def test_processes_draw_together_what_one_draws_alone(tmp_path):
+    dataset = make_folders(tmp_path)
+    found = survey(dataset, "train", SHAPE)
+    alone = RecordingCrops(dataset, found, SHAPE, 2, 4, seed=3)
+    pair = [RecordingCrops(dataset, found, SHAPE, 2, 2, seed=3, world=World(rank, 2)) for rank in (0, 1)]
+    assert {crops.updates_per_epoch for crops in (alone, *pair)} == {2}
+    for _ in range(3):
+        whole, halves = alone.draw(), [crops.draw() for crops in pair]
+        for k, part in enumerate(whole):
+            assert bool((part == torch.cat([half[k] for half in halves], dim=1)).all())
 
 
 def test_a_crop_is_the_recording_s_own_steps(tmp_path):

@@ -66,6 +66,8 @@ def main(args: argparse.Namespace) -> int:
         return 0
     took = spent(started)
     save_model(result.model, args.out)
+    if args.tune_updates:
+        log.draw(args.curves, [layer.name for layer in result.model.network.layers], control.checkpoint)
     command, wall_s = write_record(
         args.out, "quantise", took, result.model, {**result.model.record, "skipped_names": dataset.skipped}
     )

@@ -120,6 +120,7 @@ def _train_simulated(args: argparse.Namespace, control: RunControl, log: Trainin
     if control.world.is_first:
         took = spent(started)
         save_model(model, args.out)
+        log.draw(args.curves, [layer.name for layer in model.network.layers], control.checkpoint)
         write_record(args.out, "train", took, model, {**model.record, "curve": log.curve})
     return {**evaluation.as_dict(), "out": args.out, "model_id": model.digest}
 
@@ -146,6 +147,7 @@ def _train_on_data(args: argparse.Namespace, control: RunControl, log: TrainingL
     if control.world.is_first:
         took = spent(started)
         save_model(model, args.out)
+        log.draw(args.curves, [layer.name for layer in model.network.layers], control.checkpoint)
         kept = {**model.record, "curve": log.curve, "skipped_names": dataset.skipped}
         command, wall_s = write_record(args.out, "train", took, model, kept)
         write_dataset_card(args.out.with_suffix(".md"), model, command, args.out.stat().st_size, wall_s)
@@ -167,6 +169,7 @@ def _train_float(
     result = float_result(network, dataset, "validation", job.shape, cache)
     if control.world.is_first:
         save_float_model(FloatModel(network, job, dataset.labels, record), args.out)
+        log.draw(args.curves, [layer.spec.name for layer in network.populations], control.checkpoint)
     return {**result, "seed": job.seed, "split_seed": args.split_seed, "out": args.out}
 
 
