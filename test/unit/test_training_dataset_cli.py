@@ -146,7 +146,7 @@ def test_what_cannot_be_is_one_line(words, why, folder, tmp_path, capsys):
     make_recording(tmp_path / "empty" / "cat" / "a.npz", (0, 7), 1)
     (tmp_path / "empty" / "dog").mkdir()
     given = [word.replace("OUT", str(tmp_path)).replace("DATA", str(folder)) for word in words]
-    code, out, err = run(capsys, "-q", "train", *given, "--out", tmp_path / "m.safetensors", "--epochs", "1")
+    code, out, err = run(capsys, "train", *given, "--out", tmp_path / "m.safetensors", "--epochs", "1")
     assert (code, out) == (2, "")
     assert why in err
     assert len(err.strip().splitlines()) == 1
@@ -287,7 +287,7 @@ def test_what_cannot_be_quantised_is_one_line(floating, trained, folder, tmp_pat
         ([tmp_path / "silent.safetensors", "--data", folder], "layer 'dense' is silent"),
         ([floating, "--data", other], "has the classes left, right; the network above, below"),
     ):
-        code, text, err = run(capsys, "-q", "quantise", *words, "--out", out)
+        code, text, err = run(capsys, "quantise", *words, "--out", out)
         assert (code, text) == (2, "")
         assert why in err.splitlines()[-1]
     assert not out.exists()
