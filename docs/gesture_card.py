@@ -103,9 +103,19 @@ def measure_twin(model, weights, clips, answers):
     return {**accuracy_of(theirs, clips.labels), "integer_minus_float": difference.as_dict()}
 
 
-def train_yardstick(record, shape, weights):
-    """Return the plain network, trained on the streams, the crops and as many updates as the model."""
-    job = record["job"]
+def train_yardstick(job, updates, shape, weights, folder):
+    """Return the plain network, trained on the streams, the crops and as many updates as the model.
+
+    With a folder it is kept there, and taken from there.
+    """
+    torch.manual_seed(job["seed"])
+    network = frame_network(GESTURE_LAYERS, shape, weights)
+    kept = None if folder is None else folder / "yardstick.pt"
+    if kept is not None and kept.is_file():
+        found = torch.load(kept, weights_only=True)
+        if found["made_of"] == [job, updates]:
+            network.load_state_dict(found["state"])
+            return network, found["about"]
     began_s = processor_s()
     streams = simulate_training(
         subject_seeds("train", job["subjects"]), job["gesture_duration_s"], job["seed"], shape,
@@ -113,21 +123,23 @@ def train_yardstick(record, shape, weights):
     )  # fmt: skip
     simulation_s = processor_s() - began_s
     crops = GestureCrops(streams, job["crop_steps"], job["batch"], job["seed"], shape)
-    torch.manual_seed(job["seed"])
-    network = frame_network(GESTURE_LAYERS, shape, weights)
-    began_s = time.process_time()
+    began_s = processor_s()
     losses = fit_frames(
-        network, crops, TrainingSettings(updates=record["updates"]),
+        network, crops, TrainingSettings(updates=updates),
         report=lambda update, loss: say(f"yardstick, update {update}: loss {loss:.3f}") if update % 500 == 0 else None,
     )  # fmt: skip
     crops.close()
-    return network, {
+    about = {
         "weights": network.weights,
         "updates": len(losses),
         "loss_last": float(np.mean(losses[-20:])),
-        "processor_s": round(time.process_time() - began_s, 1),
+        "processor_s": round(processor_s() - began_s, 1),
         "simulation_processor_s": round(simulation_s, 1),
     }
+    if kept is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save({"made_of": [job, updates], "state": network.state_dict(), "about": about}, kept)
+    return network, about
 
 
 def measure_yardstick(network, shape, clips, answers):
@@ -254,7 +266,8 @@ def main():
     yardstick = None
     if "yardstick" in args.only:
         size = sum(next(iter(layer.connection.tensors().values())).size for layer in model.network.layers)
-        yardstick, measured["yardstick"] = train_yardstick(record, shape, size)
+        yardstick, about = train_yardstick(record["job"], record["updates"], shape, size, args.cache)
+        measured["yardstick"] = dict(about)
     for split, shown in clips.items():
         if "accuracy" in args.only:
             record[split] = measure_accuracy(model, shown, args.stream_subjects, shape)
