@@ -20,7 +20,7 @@ def run(capsys, *words):
 def test_every_format_that_is_written_holds_the_same_events(form, tmp_path, capsys):
     code, out, _ = run(capsys, tmp_path, "--label", "arm_roll", "--seconds", "0.05", "--form", form, "--json")
     (file,) = json.loads(out)["files"]
-    expected = GestureSimulator(seed=0).clip("arm_roll", 0.05, 0)
+    expected = GestureSimulator(seed=0, split="train").clip("arm_roll", 0.05, 0)
     assert code == 0
     with open_recording(file) as recording:
         times = [int(t) for batch in recording.batches() for t in batch.events["t"]]

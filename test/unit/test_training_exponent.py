@@ -37,7 +37,7 @@ def test_the_defaults_are_those_of_the_node():
 
 
 def test_a_released_decision_holds_between_weak_windows():
-    sure, held = (score_streams(model(0), [stream(0.35)], 0.75, release=release) for release in (1.0, 0.5))
+    sure, held = (score_streams(model(0), [stream(0.35)], 0.6, release=release) for release in (1.0, 0.4))
     assert held.decided > sure.decided
     assert held.windows == sure.windows == 60
 

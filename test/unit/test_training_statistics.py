@@ -41,7 +41,7 @@ def test_clips_of_one_person_count_as_one_draw():
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(counts):
     """Two ways of answering, right with 0.8 and 0.75 and apart from each other: 5 points."""
     rng = np.random.default_rng(3)
-    trials = counts(40, 400)
+    trials = counts("paired intervals", reduced=40, full=400)
     hits = 0
     for _ in range(trials):
         found = paired_difference(rng.random(200) < 0.8, rng.random(200) < 0.75, PEOPLE)
