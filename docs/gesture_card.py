@@ -12,10 +12,15 @@ look at the test split: choose nothing by them.
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
 
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
@@ -26,7 +31,6 @@ from neuro_ros.snn import create_engine, load_model
 from neuro_ros.snn.chips import chip_profile, estimate_energy, map_network, measure_activity
 from neuro_ros.training.agreement import engine_spikes, mismatches, network_of, network_spikes
 from neuro_ros.training.card import write_card
-from neuro_ros.training.confusion import draw_confusion
 from neuro_ros.training.data import simulate_streams
 from neuro_ros.training.evaluation import score_recordings, score_streams
 from neuro_ros.training.gesture import GESTURE_LAYERS, GestureCrops, gesture_network, simulate_training
@@ -40,12 +44,19 @@ from neuro_ros.training.yardstick import answer_recording, fit_frames, frame_net
 PARTS = ("accuracy", "twin", "yardstick", "agreement", "lava", "cost")
 SPLITS = ("test", "hard")
 CHIP = "loihi2"
+KEPT, INK = "#1f6f8b", "#444444"
 
 
 def say(line):
     """Print a line at once."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
+
+
+def processor_s():
+    """Return the processor time of this process and of those that it has waited for [s]."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 class Clips:
@@ -92,28 +103,43 @@ def measure_twin(model, weights, clips, answers):
     return {**accuracy_of(theirs, clips.labels), "integer_minus_float": difference.as_dict()}
 
 
-def train_yardstick(record, shape, weights):
-    """Return the plain network, trained on the streams, the crops and as many updates as the model."""
-    job = record["job"]
+def train_yardstick(job, updates, shape, weights, folder):
+    """Return the plain network, trained on the streams, the crops and as many updates as the model.
+
+    With a folder it is kept there, and taken from there.
+    """
+    torch.manual_seed(job["seed"])
+    network = frame_network(GESTURE_LAYERS, shape, weights)
+    kept = None if folder is None else folder / "yardstick.pt"
+    if kept is not None and kept.is_file():
+        found = torch.load(kept, weights_only=True)
+        if found["made_of"] == [job, updates]:
+            network.load_state_dict(found["state"])
+            return network, found["about"]
+    began_s = processor_s()
     streams = simulate_training(
         subject_seeds("train", job["subjects"]), job["gesture_duration_s"], job["seed"], shape,
         lambda done, of: say(f"simulated {done} of {of} subjects") if done % 60 == 0 else None,
     )  # fmt: skip
+    simulation_s = processor_s() - began_s
     crops = GestureCrops(streams, job["crop_steps"], job["batch"], job["seed"], shape)
-    torch.manual_seed(job["seed"])
-    network = frame_network(GESTURE_LAYERS, shape, weights)
-    began_s = time.process_time()
+    began_s = processor_s()
     losses = fit_frames(
-        network, crops, TrainingSettings(updates=record["updates"]),
+        network, crops, TrainingSettings(updates=updates),
         report=lambda update, loss: say(f"yardstick, update {update}: loss {loss:.3f}") if update % 500 == 0 else None,
     )  # fmt: skip
     crops.close()
-    return network, {
+    about = {
         "weights": network.weights,
         "updates": len(losses),
         "loss_last": float(np.mean(losses[-20:])),
-        "processor_s": round(time.process_time() - began_s, 1),
+        "processor_s": round(processor_s() - began_s, 1),
+        "simulation_processor_s": round(simulation_s, 1),
     }
+    if kept is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save({"made_of": [job, updates], "state": network.state_dict(), "about": about}, kept)
+    return network, about
 
 
 def measure_yardstick(network, shape, clips, answers):
@@ -194,6 +220,27 @@ def measure_cost(model, clips):
     }
 
 
+def draw_confusion(path, record):
+    """Draw what was answered to each gesture on both splits: shares of a row, and the numbers."""
+    plt.rcParams.update({"svg.hashsalt": "neuro_ros", "svg.fonttype": "none"})
+    plt.rcParams.update({"font.size": 8, "font.family": "sans-serif"})
+    shades = matplotlib.colors.LinearSegmentedColormap.from_list("shades", ["#ffffff", KEPT])
+    figure, panels = plt.subplots(1, 2, figsize=(9.6, 4.8), sharey=True, layout="constrained")
+    for panel, split in zip(panels, SPLITS, strict=True):
+        counts = np.array(record[split]["confusion"])
+        shares = counts / counts.sum(1, keepdims=True)
+        panel.imshow(shares, cmap=shades, vmin=0.0, vmax=1.0, aspect="auto")
+        for row, column in np.argwhere(counts):
+            colour = "white" if shares[row, column] > 0.5 else INK
+            panel.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=7)
+        panel.set_xticks(range(counts.shape[1]), [*map(str, range(len(LABELS))), "none"])
+        panel.set(xlabel="answered", title=f"{split}: {100 * record[split]['accuracy']:.1f} % of {counts.sum()} right")
+        panel.tick_params(length=0)
+        panel.spines[:].set_color("#bbbbbb")
+    panels[0].set_yticks(range(len(LABELS)), [f"{name.replace('_', ' ')}  {i}" for i, name in enumerate(LABELS)])
+    figure.savefig(path, metadata={"Date": None})
+
+
 def main():
     """Measure what is asked for, keep it in the record, write card and picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -219,7 +266,8 @@ def main():
     yardstick = None
     if "yardstick" in args.only:
         size = sum(next(iter(layer.connection.tensors().values())).size for layer in model.network.layers)
-        yardstick, measured["yardstick"] = train_yardstick(record, shape, size)
+        yardstick, about = train_yardstick(record["job"], record["updates"], shape, size, args.cache)
+        measured["yardstick"] = dict(about)
     for split, shown in clips.items():
         if "accuracy" in args.only:
             record[split] = measure_accuracy(model, shown, args.stream_subjects, shape)
@@ -242,9 +290,7 @@ def main():
         measured["cost"] = measure_cost(model, clips["test"])
         say(f"cost: {measured['cost']}")
     record_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    pictures = Path(__file__).parent / "gestures"
-    for split in SPLITS:
-        draw_confusion(pictures / f"confusion_{split}.svg", np.array(record[split]["confusion"]), LABELS, split)
+    draw_confusion(Path(__file__).parent / "gestures" / "confusion.svg", record)
     write_card(args.model.with_suffix(".md"), model, record, args.model.stat().st_size)
 
 

@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from neuro_ros.gestures import LABELS, GestureSimulator
@@ -96,7 +97,8 @@ class GestureCrops(Crops):
                 flat = cells.reshape(-1)
                 found = np.flatnonzero(flat)
                 flat[found[rng.random(found.size) < share]] = 0
-            crop, crop_labels = cells.reshape(self.steps, s.channels, s.height, s.width), stream.labels[window]
+            crop: npt.NDArray[Any] = cells.reshape(self.steps, s.channels, s.height, s.width)
+            crop_labels = stream.labels[window]
             if rng.random() < 0.5:
                 crop, crop_labels = flip_steps(crop, crop_labels)
             dy, dx = (int(n) for n in rng.integers(-self.max_shift_px, self.max_shift_px + 1, 2))

@@ -8,6 +8,7 @@ threshold mantissas belong to the model.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,7 @@ def save_master_weights(network: IntegerNetwork, path: Path) -> None:
     TrainingError
         If it cannot be written.
     """
-    weights = {layer.spec.name: layer.weight.detach().numpy() for layer in network.populations}
+    weights: dict[str, Any] = {layer.spec.name: layer.weight.detach().numpy() for layer in network.populations}
     try:
         np.savez_compressed(path, **weights)
     except OSError as error:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -88,16 +87,16 @@ def frame_network(specs: Sequence[ConvSpec | DenseSpec], shape: WindowShape, wei
     TrainingError
         If there is no hidden dense layer, or none that is narrow enough.
     """
-    hidden = [i for i, spec in enumerate(specs[:-1]) if isinstance(spec, DenseSpec)]
+    hidden = [(spec.neurons, i) for i, spec in enumerate(specs[:-1]) if isinstance(spec, DenseSpec)]
     if not hidden:
         raise TrainingError("the yardstick needs a hidden dense layer to adapt its size by; the network has none")
     state = torch.get_rng_state()
-    widest = max(hidden, key=lambda i: getattr(specs[i], "neurons"))  # noqa: B009
+    _, widest = max(hidden)
     input_shape = (shape.channels * shape.bins, shape.height, shape.width)
 
     def built(neurons: int) -> FrameNetwork:
         torch.set_rng_state(state)  # so that the search for the width leaves no trace in the weights
-        narrowed = replace(specs[widest], neurons=neurons)  # type: ignore[call-arg]
+        narrowed = DenseSpec(specs[widest].name, neurons, specs[widest].du, specs[widest].dv)
         return FrameNetwork([*specs[:widest], narrowed, *specs[widest + 1 :]], input_shape)
 
     one, two = built(1).weights, built(2).weights
