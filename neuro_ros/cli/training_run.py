@@ -48,7 +48,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what decides how a run is carried out, and nothing of what is learnt."""
     group = parser.add_argument_group("how the run is carried out")
     group.add_argument("--threads", type=positive_int, default=1, help="threads of torch (default 1)")
-    group.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default cpu; others are untested)")
+    group.add_argument("--device", default="cpu", help="cpu or cuda (default cpu; cuda is untested)")
     group.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="write checkpoints there, also when stopped")
     group.add_argument(
         "--checkpoint-updates", type=positive_int, default=100, metavar="N", help="updates between two (default 100)"
@@ -108,7 +108,8 @@ def run_control(args: argparse.Namespace, name: str, log: TrainingLog) -> Iterat
         If the device is not there, or the other processes do not come.
     """
     from neuro_ros.training.checkpoint import stopping_on_signals
-    from neuro_ros.training.control import RunControl, device_named
+    from neuro_ros.training.control import RunControl
+    from neuro_ros.training.devices import device_named
     from neuro_ros.training.distributed import world_from_environment
 
     if args.curves is not None and (args.curves.suffix not in _PICTURES or not args.curves.parent.is_dir()):

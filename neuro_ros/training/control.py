@@ -15,23 +15,7 @@ from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.layers import IntegerNetwork
 from neuro_ros.training.loop import Progress, TrainingSettings, calibrate, fit
 
-__all__ = ["RunControl", "device_named"]
-
-
-def device_named(name: str) -> torch.device:
-    """Return a device by name, such as cpu, cuda or cuda:1.
-
-    Raises
-    ------
-    TrainingError
-        If there is no such device here.
-    """
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise TrainingError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-    return device
+__all__ = ["RunControl"]
 
 
 @dataclass(frozen=True)

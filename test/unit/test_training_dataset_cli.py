@@ -214,7 +214,7 @@ def test_what_is_asked_of_a_run_must_be_there(folder, tmp_path, capsys):
         (["--resume", "--checkpoint", tmp_path], "no checkpoint"),
         (["--checkpoint", tmp_path / "absent"], "no folder"),
         (["--curves", tmp_path / "curve.doc"], "ending .svg, .png, .pdf"),
-        (["--device", "gpu7"], "device 'gpu7' cannot be used"),
+        (["--device", "gpu7"], "device is 'gpu7'"),
     ):
         code, out, err = run(capsys, *words, *given)
         assert (code, out) == (2, "")

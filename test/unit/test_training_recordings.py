@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches from data sets: streamed, seeded, whole at any place, and plain about what cannot be used."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,10 @@ from made_events import make_events
 from neuro_ros.events import create_recording
 from neuro_ros.gestures import LABELS
 from neuro_ros.gestures.augmentation import Augmentation
-from neuro_ros.gestures.datasets import MemoryCache, WindowShape, open_dataset
+from neuro_ros.gestures.datasets import MemoryCache, StepStream, WindowShape, open_dataset
 from neuro_ros.training.distributed import World
 from neuro_ros.training.errors import TrainingError
+from neuro_ros.training.gesture import GestureCrops
 from neuro_ros.training.recordings import RecordingCrops, mirror_of, survey
 
 SHAPE = WindowShape(length_ns=20_000_000, bins=4, height=8, width=8)
@@ -141,3 +144,20 @@ def test_only_gestures_that_have_their_mirror_image_are_flipped():
     assert mirror_of(("left_hand_wave", "right_hand_wave", "other")) == (1, 0, 2)
     assert mirror_of(("left_hand_wave", "other")) is None
     assert mirror_of(("cat", "dog")) is None
+
+
+def test_gestures_in_a_row_go_on_from_where_they_were_saved():
+    stream = StepStream(
+        np.random.default_rng(1).integers(0, 256, (60, 256), np.uint8), np.full(60, 3), np.arange(60)
+    )  # fmt: skip
+    crops, later = (GestureCrops([stream], 20, 2, seed=5) for _ in range(2))
+    try:
+        crops.draw()
+        state = json.loads(json.dumps(crops.random_state()))
+        expected = [crops.draw() for _ in range(2)]
+        later.set_random_state(state)
+        for batch in expected:
+            assert all(bool((a == b).all()) for a, b in zip(later.draw(), batch, strict=True))
+    finally:
+        crops.close()
+        later.close()
