@@ -16,6 +16,9 @@ from neuro_ros.snn.chips import Activity, measure_activity
 
 __all__ = ["activity_of_recording", "activity_of_simulation"]
 
+#: Whose ranges of people and conditions are drawn from.
+_SPLIT = "test"
+
 _Feeds = Iterator[tuple[NDArray[np.uint32], int, bool]]
 
 
@@ -57,7 +60,7 @@ def activity_of_simulation(model: Model, seconds: float, seed: int, limit: int |
     channels, height, width = model.network.input_shape
     if channels != CHANNELS or model.normalisation != "binary":
         return None
-    simulator = GestureSimulator(seed)
+    simulator = GestureSimulator(seed, split=_SPLIT)
     geometry = Geometry.fit(simulator.width, simulator.height, width, height)
     windower = Windower(model.window_length_ns, model.bins, geometry, simulator.width, simulator.height)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,24 +22,24 @@ __all__ = ["baseline_scenes", "measure_baseline"]
 #: before.
 SCENE_S = 11.0
 _STILL_S = 3.0
-#: Noise of the sensors, from one subject to the last: what the training's sensors have.
+#: Noise of the still scenes, from one subject to the last: about what the light makes in the others.
 _NOISE_HZ = (0.1, 1.0)
 
 
 def baseline_scenes(split: str, subjects: int) -> list[Scene]:
-    """Return every gesture by each subject, each subject with other sensor noise and a still scene before.
+    """Return every gesture by each subject, under conditions of the split, with a still scene and its noise before.
 
     Parameters
     ----------
     split : str
-        'train', 'validation' or 'test'.
+        A key of `neuro_ros.gestures.SPLIT_TABLE`.
     subjects : int
         The first so many of the split.
     """
     scenes = []
     for subject, noise_hz in zip(subject_seeds(split, subjects), np.linspace(*_NOISE_HZ, subjects), strict=True):
-        scenes.append(Scene(STILL, _STILL_S, subject, float(noise_hz)))
-        scenes += [Scene(label, SCENE_S, subject, float(noise_hz)) for label in range(len(LABELS))]
+        still = Scene(STILL, _STILL_S, subject, float(noise_hz), split=split)
+        scenes += [still, *(replace(still, label=label, seconds=SCENE_S) for label in range(len(LABELS)))]
     return scenes
 
 

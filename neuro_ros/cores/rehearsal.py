@@ -89,11 +89,13 @@ class Scene:
     subject : int
         Seed of the person.
     noise_hz : float
-        Noise of each pixel.
+        Noise of each pixel where nothing moves; where somebody does, the light makes it.
     camera : Camera
         What the camera makes of it.
     slower_s : float
         Time that each window takes longer in the back end than it does [s].
+    split : str
+        From whose ranges people, light, noise, shake and background are drawn; see `neuro_ros.gestures.SPLIT_TABLE`.
     """
 
     label: int
@@ -102,6 +104,7 @@ class Scene:
     noise_hz: float = 0.5
     camera: Camera = field(default_factory=Camera)
     slower_s: float = 0.0
+    split: str = "test"
 
 
 def draw_scenes(
@@ -289,7 +292,7 @@ def _moving(scene: Scene, seed: int, times: _Times, width: int, height: int) -> 
         slice_ns=length_ns,
         start_ns=begin_ns,
         gestures=1,
-        noise_hz=scene.noise_hz,
+        split=scene.split,
     )
     for piece in stream:
         yield piece.events

@@ -34,6 +34,9 @@ __all__ = [
     "scale_time_steps",
     "shift_events",
     "shift_steps",
+    "warp_events",
+    "warp_matrix",
+    "warp_steps",
 ]
 
 Events = npt.NDArray[np.void]
@@ -57,6 +60,13 @@ class Augmentation:
         Which class a class becomes by it; None forbids it.
     shift : float
         Largest displacement per axis, as a share of the image's smaller side.
+    rotate_deg : float
+        Largest rotation about the image's centre, either way.
+    zoom : float
+        The image is magnified by exp(u), u uniform within this much of 0, and by up to half as much again along one
+        axis.
+    shear : float
+        Largest slant, in widths a height.
     time_scale : float
         Time runs at exp(u) of its speed, u uniform within this much of 0.
     drop : float
@@ -76,9 +86,15 @@ class Augmentation:
     time_scale: float = 0.2
     drop: float = 0.3
     noise_hz: float = 1.0
+    rotate_deg: float = 0.0
+    zoom: float = 0.0
+    shear: float = 0.0
 
     def __post_init__(self) -> None:
-        limits = (("flip", 1.0), ("shift", 0.5), ("time_scale", 1.0), ("drop", 0.99), ("noise_hz", 1000.0))
+        limits = (
+            ("flip", 1.0), ("shift", 0.5), ("time_scale", 1.0), ("drop", 0.99), ("noise_hz", 1000.0),
+            ("rotate_deg", 180.0), ("zoom", 1.0), ("shear", 1.0),
+        )  # fmt: skip
         for name, high in limits:
             if not 0.0 <= getattr(self, name) <= high:
                 raise AugmentationError(f"augmentation: {name} is {getattr(self, name)}, not within 0 and {high:g}")
@@ -86,6 +102,18 @@ class Augmentation:
             not 0 <= other < len(self.mirror) or self.mirror[other] != i for i, other in enumerate(self.mirror)
         ):
             raise AugmentationError(f"augmentation: mirror {self.mirror} is not its own inverse")
+
+    @property
+    def warps(self) -> bool:
+        """Whether the image is rotated, magnified or slanted at all."""
+        return self.rotate_deg > 0.0 or self.zoom > 0.0 or self.shear > 0.0
+
+    def draw_warp(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        """Return the matrix of a random warp, see `warp_matrix`."""
+        turn, zoom, stretch, slant = rng.uniform(-1.0, 1.0, 4)
+        larger = float(np.exp(self.zoom * zoom))
+        along = float(np.exp(0.5 * self.zoom * stretch))
+        return warp_matrix(self.rotate_deg * turn, larger, larger * along, self.shear * slant)
 
 
 def flip_label(label: int, mirror: Sequence[int] = MIRROR) -> int:
@@ -117,6 +145,56 @@ def shift_events(events: Events, dx_px: int, dy_px: int, width: int, height: int
     shifted = events[inside]
     shifted["x"], shifted["y"] = x[inside], y[inside]
     return shifted
+
+
+def warp_matrix(rotate_deg: float, zoom_x: float, zoom_y: float, shear: float) -> npt.NDArray[np.float64]:
+    """Return the matrix that slants, magnifies and then rotates displacements (x, y) from the image's centre.
+
+    Parameters
+    ----------
+    rotate_deg : float
+        From x to y: clockwise as the image is seen.
+    zoom_x, zoom_y : float
+        Above 0.
+    shear : float
+        Displacement in x for each in y.
+
+    Returns
+    -------
+    (2, 2) float64
+
+    Raises
+    ------
+    AugmentationError
+        If a zoom is not above 0 or a value is not finite.
+    """
+    if not (zoom_x > 0.0 and zoom_y > 0.0 and np.isfinite([rotate_deg, zoom_x, zoom_y, shear]).all()):
+        raise AugmentationError(f"augmentation: an image cannot be magnified by {zoom_x} and {zoom_y}")
+    angle = np.deg2rad(rotate_deg)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix: npt.NDArray[np.float64] = turn @ np.diag([zoom_x, zoom_y]) @ np.array([[1.0, shear], [0.0, 1.0]])
+    return matrix
+
+
+def warp_events(events: Events, matrix: npt.NDArray[np.float64], width: int, height: int) -> Events:
+    """Return the events moved by a matrix about the centre; what leaves the sensor is lost.
+
+    Parameters
+    ----------
+    events : (n,) EVENT_DTYPE
+    matrix : (2, 2) float
+        From `warp_matrix`.
+    width, height : int
+        Of the sensor [px].
+    """
+    centre_x, centre_y = (width - 1) / 2.0, (height - 1) / 2.0
+    from_x, from_y = events["x"] - centre_x, events["y"] - centre_y
+    x = np.rint(matrix[0, 0] * from_x + matrix[0, 1] * from_y + centre_x).astype(np.int64)
+    y = np.rint(matrix[1, 0] * from_x + matrix[1, 1] * from_y + centre_y).astype(np.int64)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    warped = events[inside]
+    warped["x"], warped["y"] = x[inside], y[inside]
+    return warped
 
 
 def scale_time(events: Events, factor: float) -> Events:
@@ -175,7 +253,7 @@ def augment_events(
     width, height : int
         Of the sensor [px].
     rng : numpy Generator
-        Source of chance; the same number of draws whatever the strengths, but for dropping and noise.
+        Source of chance; the same number of draws whatever the strengths, but for warps, dropping and noise.
     how : Augmentation, optional
         Strengths.
 
@@ -192,6 +270,8 @@ def augment_events(
     out = events
     if flips and how.mirror is not None:
         out, label = flip_events(out, width), flip_label(label, how.mirror)
+    if how.warps:
+        out = warp_events(out, how.draw_warp(rng), width, height)
     out = scale_time(shift_events(out, dx, dy, width, height), float(np.exp(how.time_scale * speed)))
     if how.drop > 0.0:
         out = drop_events(out, how.drop * share, rng)
@@ -213,6 +293,36 @@ def shift_steps(spikes: Spikes, dx: int, dy: int) -> Spikes:
         ..., max(-dy, 0) : height + min(-dy, 0), max(-dx, 0) : width + min(-dx, 0)
     ]
     return shifted
+
+
+def warp_steps(spikes: Spikes, matrix: npt.NDArray[np.float64], dx: int = 0, dy: int = 0) -> Spikes:
+    """Return the tensor moved by a matrix about its centre, then displaced; each cell takes its nearest origin's value.
+
+    Parameters
+    ----------
+    spikes : (steps, c, h, w) float32
+    matrix : (2, 2) float
+        From `warp_matrix`.
+    dx, dy : int
+        Cells to the right and downwards.
+
+    Returns
+    -------
+    (steps, c, h, w) float32
+        New; what comes in from outside is empty.
+    """
+    height, width = spikes.shape[-2:]
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    x -= (width - 1) / 2.0 + dx
+    y -= (height - 1) / 2.0 + dy
+    back = np.linalg.inv(matrix)
+    from_x = np.rint(back[0, 0] * x + back[0, 1] * y + (width - 1) / 2.0).astype(np.int64)
+    from_y = np.rint(back[1, 0] * x + back[1, 1] * y + (height - 1) / 2.0).astype(np.int64)
+    inside = (from_x >= 0) & (from_x < width) & (from_y >= 0) & (from_y < height)
+    origin = np.where(inside, from_y * width + from_x, 0).reshape(-1)
+    flat = spikes.reshape(*spikes.shape[:-2], height * width)
+    warped: Spikes = flat[..., origin] * inside.reshape(-1).astype(spikes.dtype)
+    return warped.reshape(spikes.shape)
 
 
 def drop_steps(spikes: Spikes, share: float, rng: np.random.Generator) -> Spikes:
@@ -288,7 +398,7 @@ def augment_steps(
         spikes, labels = flip_steps(spikes, labels, how.mirror)
     if how.time_scale > 0.0:
         spikes, labels = scale_time_steps(spikes, labels, float(np.exp(how.time_scale * speed)))
-    spikes = shift_steps(spikes, dx, dy)
+    spikes = warp_steps(spikes, how.draw_warp(rng), dx, dy) if how.warps else shift_steps(spikes, dx, dy)
     if how.drop > 0.0:
         spikes = drop_steps(spikes, how.drop * share, rng)
     if how.noise_hz > 0.0:

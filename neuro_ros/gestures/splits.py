@@ -8,7 +8,7 @@ Training, validation and test are drawn from the same ranges. In the hard test f
 training, all four at once: people who move quicker or slower, who stand nearer or farther, more noise, and more shake.
 
 The *plain* look (default ranges of `SubjectRanges` and `ConditionRanges`: a flat body before a still wall, ideal
-pixels) is the first form of the simulator. The shipped model was trained on it, and the demonstration shows it.
+pixels) is the first form of the simulator, and no split.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from one gesture to the next.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,36 @@ import torch
 from neuro_ros.gestures import LABELS, GestureSimulator
 from neuro_ros.gestures.augmentation import flip_steps, shift_steps
 from neuro_ros.gestures.datasets import StepStream, WindowShape, to_steps
+from neuro_ros.snn import Model
 from neuro_ros.training.errors import TrainingError
 
-__all__ = ["Crops", "StepStream", "WindowShape", "augment", "simulate_streams", "to_steps"]
+__all__ = [
+    "Batches",
+    "Crops",
+    "StepStream",
+    "WindowShape",
+    "augment",
+    "simulate_streams",
+    "to_steps",
+    "window_shape",
+]
+
+
+class Batches(Protocol):
+    """Where the loop gets its batches from."""
+
+    @property
+    def shape(self) -> WindowShape:
+        """Cells, and in `bins` the steps of what is judged as one decision."""
+
+    def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return spikes (steps, batch, c, h, w), labels (steps, batch) and age (steps, batch), as `Crops.draw`."""
+
+
+def window_shape(model: Model) -> WindowShape:
+    """Return the tensor geometry that a model asks for."""
+    channels, height, width = model.network.input_shape
+    return WindowShape(model.window_length_ns, model.bins, channels, height, width)
 
 
 def simulate_streams(

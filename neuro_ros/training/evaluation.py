@@ -9,33 +9,38 @@ the node flies with, `neuro_ros.snn.decision`: leaky evidence, and a share sharp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.snn import Model, create_engine
-from neuro_ros.snn.decision import Evidence, sharpen
+from neuro_ros.snn.decision import Evidence, decide_sequence, sharpen
 from neuro_ros.snn.engine import Engine
 from neuro_ros.training.data import StepStream
 from neuro_ros.training.errors import TrainingError
+from neuro_ros.training.statistics import Reliability, reliability
 
 __all__ = [
     "HALF_LIFE_S",
+    "RELEASE",
     "THRESHOLD",
     "RecordingScore",
     "StreamScore",
+    "best_exponent",
     "fit_exponent",
     "run_recording",
     "score_recordings",
     "score_streams",
+    "window_counts",
 ]
 
 NO_DECISION = -1
 
 #: How the node decides when nobody sets its parameters; a test compares.
-HALF_LIFE_S, THRESHOLD = 0.1, 0.6
+HALF_LIFE_S, THRESHOLD, RELEASE = 0.1, 0.6, 1.0
 
 # An exponent is looked for in here; beyond, a share is all or nothing.
 _EXPONENTS = np.arange(1.0, 6.01, 0.25)
@@ -55,12 +60,15 @@ class RecordingScore:
         Spikes a neuron and step, by layer.
     dead, saturated : tuple of float
         Fractions of each layer's neurons that never fired, and that fired in more than 9 of 10 steps.
+    answers : (recordings,) int64
+        Class index answered, in the order given; -1 = no output spikes.
     """
 
     confusion: npt.NDArray[np.int64]
     layer_rates: tuple[float, ...]
     dead: tuple[float, ...]
     saturated: tuple[float, ...]
+    answers: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
 
     @property
     def accuracy(self) -> float:
@@ -93,6 +101,8 @@ class StreamScore:
         Gestures acted.
     majority_right : int
         Gestures for which most deciding windows were right.
+    reliability : Reliability
+        Of the confidence of the leading class, over all labelled windows with evidence.
     """
 
     windows: int
@@ -101,9 +111,11 @@ class StreamScore:
     time_to_decision_ms: tuple[float, ...]
     gestures: int
     majority_right: int
+    reliability: Reliability
 
 
-def _window_counts(engine: Engine, bits: npt.NDArray[np.uint8], bins: int) -> npt.NDArray[np.int64]:
+def window_counts(engine: Engine, bits: npt.NDArray[np.uint8], bins: int) -> npt.NDArray[np.int64]:
+    """Return the output spikes (windows, classes) of packed steps, the engine's state going on from where it is."""
     counts = []
     for begin in range(0, len(bits), bins):
         piece = bits[begin : begin + bins]
@@ -115,7 +127,7 @@ def _window_counts(engine: Engine, bits: npt.NDArray[np.uint8], bins: int) -> np
 def run_recording(engine: Engine, bits: npt.NDArray[np.uint8], bins: int, depth: int) -> npt.NDArray[np.int64]:
     """Return the summed output spikes (classes,) of a recording run from rest, the empty tail included."""
     engine.reset()
-    counts = _window_counts(engine, bits, bins).sum(0)
+    counts = window_counts(engine, bits, bins).sum(0)
     tail = engine.run_window(np.empty(0, np.uint32), depth).spike_counts
     total: npt.NDArray[np.int64] = counts + tail
     return total
@@ -147,12 +159,14 @@ def score_recordings(model: Model, recordings: Sequence[tuple[StepStream, int]])
     confusion = np.zeros((classes, classes + 1), np.int64)
     fired: list[npt.NDArray[np.int64]] = [np.zeros(int(np.prod(s)), np.int64) for s in model.network.shapes]
     steps = 0
+    answers = []
     engine = create_engine(model, "fixed")
     try:
         engine.clear_neuron_spikes()
         for stream, label in recordings:
             counts = run_recording(engine, stream.bits, model.bins, depth)
-            confusion[label, int(counts.argmax()) if counts.any() else classes] += 1
+            answers.append(int(counts.argmax()) if counts.any() else NO_DECISION)
+            confusion[label, answers[-1]] += 1  # the last column, too, is -1
             steps += len(stream.bits) + depth
         fired = [np.asarray(spikes).reshape(-1).astype(np.int64) for spikes in engine.neuron_spikes()]
     finally:
@@ -162,6 +176,7 @@ def score_recordings(model: Model, recordings: Sequence[tuple[StepStream, int]])
         tuple(float(spikes.mean() / steps) for spikes in fired),
         tuple(float((spikes == 0).mean()) for spikes in fired),
         tuple(float((spikes > 0.9 * steps).mean()) for spikes in fired),
+        np.array(answers),
     )
 
 
@@ -176,7 +191,7 @@ def _stream_evidence(model: Model, streams: Sequence[StepStream], half_life_s: f
             engine.reset()
             evidence = Evidence(model.network.classes)
             rows = []
-            for counts in _window_counts(engine, stream.bits, model.bins):
+            for counts in window_counts(engine, stream.bits, model.bins):
                 evidence.add(counts.astype(np.int32), model.window_length_ns * 1e-9, half_life_s)
                 rows.append(evidence.values)
             found.append(np.stack(rows)[: len(stream.labels) // model.bins])
@@ -209,9 +224,29 @@ def fit_exponent(model: Model, streams: Sequence[StepStream], half_life_s: float
     """
     labels = np.concatenate([stream.labels[model.bins - 1 :: model.bins] for stream in streams])
     evidence = np.concatenate(_stream_evidence(model, streams, half_life_s))
+    exponent = best_exponent(evidence, labels)
+    if math.isnan(exponent):
+        raise TrainingError("no window has a label and output spikes; the network is silent")
+    return exponent
+
+
+def best_exponent(evidence: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
+    """Return the exponent of `fit_exponent` for windows whose evidence is known.
+
+    Parameters
+    ----------
+    evidence : (windows, classes) float64
+    labels : (windows,) int64
+        -1 = unknown.
+
+    Returns
+    -------
+    float
+        NaN if no window has a label and evidence.
+    """
     usable = (labels >= 0) & evidence.any(axis=1)
     if not usable.any():
-        raise TrainingError("no window has a label and output spikes; the network is silent")
+        return math.nan
     evidence, labels = evidence[usable], labels[usable]
     costs = [
         -np.log(np.maximum(sharpen(evidence, exponent)[np.arange(len(labels)), labels], _LEAST_SHARE)).mean()
@@ -221,7 +256,11 @@ def fit_exponent(model: Model, streams: Sequence[StepStream], half_life_s: float
 
 
 def score_streams(
-    model: Model, streams: Sequence[StepStream], threshold: float = THRESHOLD, half_life_s: float = HALF_LIFE_S
+    model: Model,
+    streams: Sequence[StepStream],
+    threshold: float = THRESHOLD,
+    half_life_s: float = HALF_LIFE_S,
+    release: float = RELEASE,
 ) -> StreamScore:
     """Judge every window of streams in which gestures follow each other, with carried state.
 
@@ -235,6 +274,8 @@ def score_streams(
         Confidence that a decision needs.
     half_life_s : float
         Half-life of evidence [s].
+    release : float
+        Share of its class at which a decision in force still holds; from `threshold` up there is no hysteresis.
 
     Returns
     -------
@@ -249,14 +290,18 @@ def score_streams(
     bin_ms = model.window_length_ns / bins * 1e-6
     windows = decided = right = majority = 0
     times: list[float] = []
+    said: list[npt.NDArray[np.float64]] = []
+    led: list[npt.NDArray[np.bool_]] = []
     for stream, evidence in zip(streams, _stream_evidence(model, streams, half_life_s), strict=True):
         labels = stream.labels[bins - 1 :: bins]
-        best = evidence.argmax(1)
-        sure = evidence.any(1) & (sharpen(evidence, model.confidence_exponent).max(1) >= threshold)
+        best, _ = decide_sequence(evidence, threshold, model.confidence_exponent, release)
+        sure = best >= 0
         known = labels >= 0
         windows += int(known.sum())
         decided += int((sure & known).sum())
         right += int((sure & known & (best == labels)).sum())
+        said.append(sharpen(evidence, model.confidence_exponent).max(1)[known])
+        led.append((evidence.argmax(1) == labels)[known])
         starts = np.flatnonzero(stream.age_steps == 0)
         for begin, end in zip(starts, [*starts[1:], len(stream.labels)], strict=True):
             first, last = -(-int(begin) // bins), int(end) // bins
@@ -267,4 +312,5 @@ def score_streams(
             times.append(((first + int(hit[0]) + 1) * bins - int(begin)) * bin_ms if hit.size else float("inf"))
             votes = np.bincount(best[first:last][sure[first:last]], minlength=evidence.shape[1])
             majority += int(votes.any() and votes.argmax() == label)
-    return StreamScore(windows, decided, right, tuple(times), len(times), majority)
+    trust = reliability(np.concatenate(said), np.concatenate(led))
+    return StreamScore(windows, decided, right, tuple(times), len(times), majority, trust)

@@ -21,7 +21,7 @@ import torch
 
 from neuro_ros.training.calibration import calibrate
 from neuro_ros.training.checkpoint import RunState, load_checkpoint, run_digest, save_checkpoint
-from neuro_ros.training.data import Crops
+from neuro_ros.training.data import Batches
 from neuro_ros.training.distributed import ALONE, World
 from neuro_ros.training.errors import TrainingError, TrainingStoppedError
 from neuro_ros.training.guards import Watch
@@ -60,7 +60,7 @@ class Progress:
 
 def fit(
     network: IntegerNetwork,
-    crops: Crops,
+    crops: Batches,
     settings: TrainingSettings,
     clock_s: Callable[[], float],
     report: Callable[[Progress], None] | None = None,
@@ -77,7 +77,7 @@ def fit(
     ----------
     network : IntegerNetwork
         Trained in place.
-    crops : Crops
+    crops : Batches
         Source of batches; each process has its own.
     settings : TrainingSettings
         Settings.
@@ -162,7 +162,7 @@ def fit(
 
 
 def _gradients(
-    network: IntegerNetwork, crops: Crops, settings: TrainingSettings, update: int, world: World
+    network: IntegerNetwork, crops: Batches, settings: TrainingSettings, update: int, world: World
 ) -> tuple[float, float]:
     """Draw a batch and leave its gradients; return its mean loss and accuracy."""
     spikes, labels, age = (x.to(network.device) for x in crops.draw())

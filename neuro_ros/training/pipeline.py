@@ -13,7 +13,8 @@ import torch
 
 from neuro_ros.gestures import LABELS, SPLITS, subject_seeds
 from neuro_ros.snn import Model
-from neuro_ros.training.data import Crops, WindowShape, simulate_streams
+from neuro_ros.training.control import RunControl
+from neuro_ros.training.data import WindowShape, simulate_streams, window_shape
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.evaluation import (
     THRESHOLD,
@@ -24,13 +25,31 @@ from neuro_ros.training.evaluation import (
     score_streams,
 )
 from neuro_ros.training.export import check_exportable, zero_fractions
-from neuro_ros.training.gesture import gesture_network, simulate_recordings
-from neuro_ros.training.loop import Progress, TrainingSettings, calibrate, fit
+from neuro_ros.training.gesture import GestureCrops, gesture_network, simulate_recordings, simulate_training
+from neuro_ros.training.layers import IntegerNetwork
+from neuro_ros.training.loop import Progress, TrainingSettings
 
-__all__ = ["Evaluation", "TrainingJob", "evaluate_model", "train_model", "window_shape"]
+__all__ = [
+    "EVALUATION_SEEDS",
+    "RECORDING_S",
+    "Evaluation",
+    "TrainingJob",
+    "evaluate_model",
+    "train_model",
+    "window_shape",
+]
 
 # Sensor seeds differ between uses, so that not even the noise of a training sensor is met again.
-_EVALUATION_SEED = {"train": 11, "validation": 12, "test": 13}
+EVALUATION_SEEDS = {"train": 11, "validation": 12, "test": 13, "hard": 14}
+
+# Between the seeds of crops of processes that train together.
+_NEXT_PROCESS = 1_000_003
+
+# So many updates can be repeated by whoever doubts the others.
+_KEPT_LOSSES = 20
+
+#: Length of a recording and of a gesture in a stream [s], chosen before a test split was looked at.
+RECORDING_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -62,15 +81,15 @@ class TrainingJob:
     """
 
     seed: int = 1
-    subjects: int = 200
-    gesture_duration_s: float = 1.2
+    subjects: int = 240
+    gesture_duration_s: float = 1.5
     crop_steps: int = 80
     batch: int = 16
-    updates: int = 2400
+    updates: int = 9000
     seconds: float = math.inf
-    learning_rate: float = 1.2e-2
+    learning_rate: float = 1.5e-2
     validation_subjects: int = 10
-    recording_s: float = 1.5
+    recording_s: float = RECORDING_S
     name: str = "gesture"
 
     def __post_init__(self) -> None:
@@ -125,20 +144,16 @@ class Evaluation:
             "decision_ms_median": float(np.median(times)) if np.isfinite(np.median(times)) else None,
             "decided_within_1s": float((times <= 1000.0).mean()),
             "never_decided": int(times.size - reached.size),
+            "calibration_error": stream.reliability.error if stream.reliability.bins else None,
+            "reliability": [list(row) for row in stream.reliability.bins],
         }
-
-
-def window_shape(model: Model) -> WindowShape:
-    """Return the tensor geometry that a model asks for."""
-    channels, height, width = model.network.input_shape
-    return WindowShape(model.window_length_ns, model.bins, channels, height, width)
 
 
 def evaluate_model(
     model: Model,
     split: str = "test",
     subjects: int = 20,
-    recording_s: float = 1.5,
+    recording_s: float = RECORDING_S,
     seed: int | None = None,
     threshold: float = THRESHOLD,
 ) -> Evaluation:
@@ -149,7 +164,7 @@ def evaluate_model(
     model : Model
         With the eleven gesture labels.
     split : str
-        'train', 'validation' or 'test'.
+        A key of `neuro_ros.gestures.SPLIT_TABLE`.
     subjects : int
         Each acts every gesture once as a recording, and once more in a row as a stream.
     recording_s : float
@@ -171,14 +186,14 @@ def evaluate_model(
     if model.labels != LABELS:
         raise TrainingError(f"the model has labels {', '.join(model.labels)}; simulated ones need the 11 gestures")
     seeds = subject_seeds(split, subjects)
-    seed = _EVALUATION_SEED[split] if seed is None else seed
+    seed = EVALUATION_SEEDS[split] if seed is None else seed
     shape = window_shape(model)
     return Evaluation(
         split,
         seed,
         subjects,
-        score_recordings(model, simulate_recordings(seeds, recording_s, seed, shape)),
-        score_streams(model, simulate_streams(seeds, recording_s, seed, shape), threshold),
+        score_recordings(model, simulate_recordings(seeds, recording_s, seed, shape, split)),
+        score_streams(model, simulate_streams(seeds, recording_s, seed, shape, split=split), threshold),
     )
 
 
@@ -195,7 +210,8 @@ def with_exponent(model: Model, subjects: int, recording_s: float) -> Model:
         Length of a gesture in their streams [s].
     """
     seeds = subject_seeds("validation", subjects)
-    streams = simulate_streams(seeds, recording_s, _EVALUATION_SEED["validation"], window_shape(model))
+    seed = EVALUATION_SEEDS["validation"]
+    streams = simulate_streams(seeds, recording_s, seed, window_shape(model), split="validation")
     record = {**model.record, "confidence_exponent": fit_exponent(model, streams)}
     return replace(model, record=record)
 
@@ -205,6 +221,8 @@ def train_model(
     clock_s: Callable[[], float],
     on_data: Callable[[int, int], None] | None = None,
     on_update: Callable[[Progress], None] | None = None,
+    on_network: Callable[[IntegerNetwork], None] | None = None,
+    control: RunControl | None = None,
 ) -> tuple[Model, Evaluation]:
     """Train the gesture network on simulated subjects and judge it on validation subjects.
 
@@ -218,6 +236,10 @@ def train_model(
         Called with (subjects done, of).
     on_update : callable, optional
         Called after each update.
+    on_network : callable, optional
+        Called with the trained network, whose real-valued weights the model does not hold.
+    control : RunControl, optional
+        How the run is carried out; by default here and alone, without checkpoints.
 
     Returns
     -------
@@ -233,14 +255,20 @@ def train_model(
     ExportError
         If a layer is dead, saturated or collapsed.
     """
+    control = control or RunControl()
     torch.manual_seed(job.seed)
     shape = WindowShape()
-    streams = simulate_streams(subject_seeds("train", job.subjects), job.gesture_duration_s, job.seed, shape, on_data)
-    crops = Crops(streams, job.crop_steps, job.batch, job.seed, shape)
+    streams = simulate_training(subject_seeds("train", job.subjects), job.gesture_duration_s, job.seed, shape, on_data)
+    seed = job.seed + _NEXT_PROCESS * control.world.rank
+    crops = GestureCrops(streams, job.crop_steps, control.share_of(job.batch), seed, shape)
     network = gesture_network(shape)
-    calibrate(network, crops.draw()[0])
     settings = TrainingSettings(updates=job.updates, seconds=job.seconds, learning_rate=job.learning_rate)
-    losses = fit(network, crops, settings, clock_s, on_update)
+    try:
+        losses = control.train(network, crops, settings, clock_s, on_update)
+    finally:
+        crops.close()
+    if on_network is not None:
+        on_network(network)
     model = Model(network.export(), LABELS, shape.length_ns, shape.bins, job.name)
     model = with_exponent(model, job.validation_subjects, job.recording_s)
     evaluation = evaluate_model(model, "validation", job.validation_subjects, job.recording_s)
@@ -252,6 +280,7 @@ def train_model(
         "job": {key: value for key, value in asdict(job).items() if value != math.inf},
         "splits": {split: list(SPLITS[split]) for split in SPLITS},
         "updates": len(losses),
+        "losses_first": losses[:_KEPT_LOSSES],
         "loss_first": float(np.mean(losses[:20])),
         "loss_last": float(np.mean(losses[-20:])),
         "torch": str(torch.__version__),

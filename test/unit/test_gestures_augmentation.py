@@ -26,6 +26,9 @@ from neuro_ros.gestures.augmentation import (
     scale_time_steps,
     shift_events,
     shift_steps,
+    warp_events,
+    warp_matrix,
+    warp_steps,
 )
 
 WIDTH, HEIGHT = 40, 30
@@ -191,7 +194,52 @@ def test_time_of_a_tensor_is_scaled_with_its_labels(factor, seed):
         assert np.array_equal(scaled.max(axis=0), spikes.max(axis=0))
 
 
-@pytest.mark.parametrize("wrong", [{"flip": 2.0}, {"drop": 1.0}, {"noise_hz": float("nan")}, {"mirror": (1, 2, 0)}])
+def test_a_warp_moves_events_and_cells_alike():
+    events = np.zeros(3, EVENT_DTYPE)
+    events["x"], events["y"], events["t"] = [15, 30, 2], [2, 16, 16], [0, 1, 2]
+    quarter = warp_matrix(90.0, 1.0, 1.0, 0.0)  # about (15.5, 15.5): what was at the top comes to the right
+    turned = warp_events(events, quarter, 32, 32)
+    assert list(zip(turned["x"].tolist(), turned["y"].tolist(), strict=True)) == [(29, 15), (15, 30), (15, 2)]
+    spikes = np.zeros((1, 2, 32, 32), np.float32)
+    spikes[0, 1, events["y"], events["x"]] = 1.0
+    cells = warp_steps(spikes, quarter)
+    assert sorted(zip(*np.nonzero(cells[0, 1])[::-1], strict=True)) == [(15, 2), (15, 30), (29, 15)]
+    assert not cells[0, 0].any()
+    assert np.array_equal(warp_steps(spikes, warp_matrix(0.0, 1.0, 1.0, 0.0), 3, -2), shift_steps(spikes, 3, -2))
+
+
+def test_a_magnified_image_has_no_holes_and_loses_its_border():
+    spikes = np.ones((2, 1, 20, 20), np.float32)
+    assert warp_steps(spikes, warp_matrix(0.0, 2.0, 2.0, 0.0)).all()
+    smaller = warp_steps(spikes, warp_matrix(0.0, 0.5, 0.5, 0.0))
+    assert smaller[0, 0].sum() == 100.0
+    corners = np.zeros(1, EVENT_DTYPE)
+    assert len(warp_events(corners, warp_matrix(0.0, 2.0, 2.0, 0.0), 20, 20)) == 0
+    with pytest.raises(AugmentationError, match="magnified by 0"):
+        warp_matrix(0.0, 0.0, 1.0, 0.0)
+
+
+def test_warps_are_seeded_and_keep_to_their_strength():
+    how = Augmentation(flip=0.0, shift=0.0, time_scale=0.0, drop=0.0, noise_hz=0.0, rotate_deg=10.0, zoom=0.2)
+    for seed in range(20):
+        matrix = how.draw_warp(np.random.default_rng(seed))
+        assert np.array_equal(matrix, how.draw_warp(np.random.default_rng(seed)))
+        assert 0.4 < np.linalg.det(matrix) < np.exp(0.5)
+        assert abs(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))) <= 10.0
+    spikes, labels = make_steps()
+    varied, varied_labels = augment_steps(spikes, labels, np.random.default_rng(3), how)
+    assert varied.shape == spikes.shape
+    assert not np.array_equal(varied, spikes)
+    assert np.array_equal(varied_labels, labels)
+    events = make_events()
+    moved, _ = augment_events(events, 1, WIDTH, HEIGHT, np.random.default_rng(3), how)
+    assert set(moved["t"].tolist()) <= set(events["t"].tolist())
+    assert moved["x"].max() < WIDTH
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"flip": 2.0}, {"drop": 1.0}, {"noise_hz": float("nan")}, {"zoom": -0.1}, {"mirror": (1, 2, 0)}]
+)
 def test_strengths_that_cannot_be_are_refused(wrong):
     with pytest.raises(AugmentationError, match=next(iter(wrong))):
         Augmentation(**wrong)

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from neuro_ros.gestures.datasets import SampleCache
+from neuro_ros.gestures.datasets import MemoryCache, SampleCache
 from neuro_ros.gestures.datasets import cache as cache_module
 
 # Run by itself in the child processes: it needs the standard library only, and starts at once.
@@ -158,3 +158,19 @@ def test_writers_beside_each_other_and_a_killed_one_leave_whole_entries(tmp_path
         assert content in (None, key(number).encode() * (100 + number))
     assert cache.damaged == 0
     assert cache.hits > 5
+
+
+def test_memory_keeps_what_came_first_and_leaves_the_rest_to_the_cache_behind(tmp_path):
+    behind = SampleCache(tmp_path)
+    cache = MemoryCache(max_bytes=250, behind=behind)
+    for number in range(4):
+        cache.put(key(number), bytes(100))
+    assert [cache.get(key(number)) for number in range(4)] == [bytes(100)] * 4
+    assert behind.hits == 2  # two fit into memory
+    assert cache.get(key(9)) is None
+    again = MemoryCache(max_bytes=250, behind=SampleCache(tmp_path))
+    assert [again.get(key(number)) for number in (0, 0, 1, 2)] == [bytes(100)] * 4
+    assert again.behind.hits == 3
+    alone = MemoryCache(max_bytes=50)
+    alone.put(key(0), bytes(100))
+    assert alone.get(key(0)) is None

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """DvsGesture as a data set. The files follow its description byte by byte; the real ones were not at hand."""
 
-import struct
-
 import pytest
+from made_datasets import HEADER, make_dvsgesture
 from made_events import make_events
 
 from neuro_ros.gestures import LABELS
@@ -15,38 +14,6 @@ from neuro_ros.gestures.datasets import (
 )
 
 SPLIT_NAMES = ("train", "validation", "test")
-
-
-def aedat31(events):
-    """Write events as the DVS128 files of the data set hold them, 100 a packet."""
-    parts = [
-        (
-            b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n"
-            b"#Start-Time: 2016-09-13 13:23:10 (TZ+0000)\r\n#!END-HEADER\r\n"
-        )
-    ]
-    for start in range(0, len(events), 100):
-        piece = events[start : start + 100][["t", "x", "y", "p"]].tolist()
-        parts.append(struct.pack("<hhiiiiii", 1, 1, 8, 4, 0, len(piece), len(piece), len(piece)))
-        parts += [struct.pack("<II", x << 17 | y << 2 | p << 1 | 1, t // 1000) for t, x, y, p in piece]
-    return b"".join(parts)
-
-
-HEADER = "class,startTime_usec,endTime_usec"
-
-
-def make_dvsgesture(root, users=range(1, 6), test_users=(24, 25), gestures=tuple(range(1, 12))):
-    for name, of in (("trials_to_train.txt", users), ("trials_to_test.txt", test_users)):
-        trials = []
-        for user in of:
-            trial = f"user{user:02d}_led"
-            events = make_events(1200, 128, 128, seed=user, until_ns=1_200_000_000)
-            (root / f"{trial}.aedat").write_bytes(aedat31(events))
-            rows = [f"{g},{100_000 * k + 50_000},{100_000 * k + 140_000}" for k, g in enumerate(gestures)]
-            (root / f"{trial}_labels.csv").write_text("\n".join([HEADER, *rows]) + "\n")
-            trials.append(f"{trial}.aedat")
-        (root / name).write_text("\n".join(trials) + "\n\n")
-    return root
 
 
 def test_dvsgesture_is_cut_into_labelled_gestures_of_three_disjoint_sets_of_people(tmp_path):

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """N-MNIST as a data set: folders of .bin and .bs2, and the packed npz. All files are made here."""
 
-import struct
-
 import numpy as np
 import pytest
-from made_events import make_events
+from made_datasets import digits, five_bytes, pack
 
 from neuro_ros.gestures.datasets import (
     DatasetError,
@@ -13,31 +11,6 @@ from neuro_ros.gestures.datasets import (
 )
 
 SPLIT_NAMES = ("train", "validation", "test")
-
-
-def five_bytes(events):
-    """Write events as N-MNIST's files hold them."""
-    rows = []
-    for t, x, y, p in events[["t", "x", "y", "p"]].tolist():
-        rows.append(bytes([x, y, (p << 7) | (t // 1000 >> 16)]) + struct.pack(">H", t // 1000 & 0xFFFF))
-    return b"".join(rows)
-
-
-def pack(path, recordings, labels, **changes):
-    joined = np.concatenate(recordings)
-    columns = {
-        "x": joined["x"].astype(np.uint8), "y": joined["y"].astype(np.uint8), "p": joined["p"].astype(bool),
-        "t": (joined["t"] // 1000).astype(np.uint32), "label": np.array(labels, np.uint8),
-        "offsets": np.cumsum([0, *map(len, recordings)]).astype(np.int64),
-        "sample_id": np.arange(len(labels), dtype=np.int32),
-    }  # fmt: skip
-    columns |= changes
-    np.savez_compressed(path, **{name: column for name, column in columns.items() if column is not None})
-
-
-def digits(per_class=5, seed=0):
-    labels = [digit for digit in range(10) for _ in range(per_class)]
-    return [make_events(40, seed=seed + k) for k in range(len(labels))], labels
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".bs2"])

@@ -20,7 +20,7 @@ def run(capsys, *words):
 def test_every_format_that_is_written_holds_the_same_events(form, tmp_path, capsys):
     code, out, _ = run(capsys, tmp_path, "--label", "arm_roll", "--seconds", "0.05", "--form", form, "--json")
     (file,) = json.loads(out)["files"]
-    expected = GestureSimulator(seed=0).clip("arm_roll", 0.05, 0)
+    expected = GestureSimulator(seed=0, split="train").clip("arm_roll", 0.05, 0)
     assert code == 0
     with open_recording(file) as recording:
         times = [int(t) for batch in recording.batches() for t in batch.events["t"]]
@@ -38,16 +38,18 @@ def test_the_hard_split_and_single_strengths(tmp_path, capsys):
     assert look == "full"
     assert files[0].endswith("hand_clap/subject_1000000.raw")
     assert count > 500
-    plain = events()
+    plain = events("--look", "plain")
     assert plain[0] == "plain"
-    assert events("--look", "full")[1] != plain[1]
-    assert events("--shake", "2", "--clutter", "1")[1] > 1.2 * plain[1]
-    assert events("--light", "dim")[1] != plain[1]
-    assert events("--noise-hz", "0")[1] < plain[1] < events("--noise-hz", "5")[1]
+    assert events()[0] == "full"
+    assert events()[1] != plain[1]
+    assert events("--look", "plain", "--shake", "2", "--clutter", "1")[1] > 1.2 * plain[1]
+    assert events("--look", "plain", "--light", "dim")[1] != plain[1]
+    quiet, noisy = (events("--look", "plain", "--noise-hz", noise)[1] for noise in ("0", "5"))
+    assert quiet < plain[1] < noisy
 
 
 def test_pictures_of_each_class(tmp_path, capsys):
-    code, out, _ = run(capsys, tmp_path / "new", "--pictures", "--split", "validation", "--look", "full", "--json")
+    code, out, _ = run(capsys, tmp_path / "new", "--pictures", "--split", "validation", "--json")
     assert code == 0
     assert [path.name for path in sorted((tmp_path / "new").iterdir())] == sorted(f"{name}.png" for name in LABELS)
     assert json.loads(out)["labels"] == list(LABELS)

@@ -8,7 +8,7 @@ from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
 from neuro_ros.snn import Dense, Layer, Lif, Model, Network
 from neuro_ros.training.data import StepStream
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.evaluation import HALF_LIFE_S, THRESHOLD, fit_exponent, score_streams
+from neuro_ros.training.evaluation import HALF_LIFE_S, RELEASE, THRESHOLD, fit_exponent, score_streams
 
 
 def model(other, exponent=1.0):
@@ -33,6 +33,13 @@ def stream(noise, windows=60, seed=0):
 def test_the_defaults_are_those_of_the_node():
     parameters = SnnInferenceParameters()
     assert (parameters.evidence_half_life_s, parameters.confidence_threshold) == (HALF_LIFE_S, THRESHOLD)
+    assert parameters.confidence_release == RELEASE
+
+
+def test_a_released_decision_holds_between_weak_windows():
+    sure, held = (score_streams(model(0), [stream(0.35)], 0.6, release=release) for release in (1.0, 0.4))
+    assert held.decided > sure.decided
+    assert held.windows == sure.windows == 60
 
 
 def test_a_network_that_tells_nothing_is_not_sharpened():

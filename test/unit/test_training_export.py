@@ -10,6 +10,7 @@ import pytest
 from neuro_ros.gestures import LABELS
 from neuro_ros.resources import models_directory
 from neuro_ros.snn import Dense, Layer, Lif, Model, Network, load_model
+from neuro_ros.training.card import card_text
 from neuro_ros.training.data import StepStream
 from neuro_ros.training.errors import ExportError, TrainingError
 from neuro_ros.training.evaluation import score_recordings, score_streams
@@ -85,8 +86,9 @@ def test_the_shipped_model_reaches_what_its_card_says():
     assert record["model_id"] == model.digest
     assert model.digest in card
     claimed = record["test"]["accuracy"]
-    assert f"{100 * claimed:.1f} %" in card
-    result = evaluate_model(model, "test", subjects=2, recording_s=1.5)
+    assert card == card_text(model, record, path.stat().st_size)
+    assert f"**{100 * claimed:.1f} %**" in card
+    result = evaluate_model(model, "test", subjects=2)
     n = 22
     slack = 3.0 * math.sqrt(claimed * (1.0 - claimed) / n)  # three standard errors of so small a sample
     assert result.recording.accuracy >= claimed - slack

@@ -23,10 +23,13 @@ def test_a_job_gives_a_model_its_record_and_its_card_and_repeats(tmp_path):
     path = tmp_path / "small.safetensors"
     save_model(model, path)
     assert load_model(path).record["validation"] == evaluation.as_dict()
-    write_card(path.with_suffix(".md"), model, evaluation.as_dict(), "neuro_ros train", path.stat().st_size, 1.0)
+    record = {**model.record, "command": "neuro_ros train", "wall_s": 60.0}
+    write_card(path.with_suffix(".md"), model, record, path.stat().st_size)
     card = path.with_suffix(".md").read_text(encoding="utf-8")
     assert "not measured on people" in card
     assert all(label in card for label in LABELS)
+    assert "1.0 minutes" in card
+    assert len(model.record["losses_first"]) == 2
     again, _ = train_model(job, itertools.count().__next__)
     assert again.digest == model.digest
 

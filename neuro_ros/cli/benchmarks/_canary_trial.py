@@ -137,9 +137,9 @@ def _dead(layer: str, dead: int, of: int) -> Fault:
 
 FAULTS: tuple[Fault, ...] = (
     *(_scaled(layer, factor) for layer in _LAYERS for factor in (0.5, 0.7, 1.5, 2.0)),
-    _dead("conv1", 3, 12),
-    _dead("conv2", 6, 24),
-    _dead("conv3", 16, 32),
+    _dead("conv1", 4, 16),
+    _dead("conv2", 8, 32),
+    _dead("conv3", 32, 64),
     _dead("dense", 48, 128),
     Fault(f"back end {SLOWER_S * 1e3:g} ms slower a window", ("latency", "step_time"), slower_s=SLOWER_S),
     Fault("camera reports one polarity only", ("polarity",), camera=Camera("on_only")),

@@ -45,9 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     look = parser.add_argument_group("look: what is not given is drawn, for each subject, from the ranges of the split")
     look.add_argument(
-        "--look", choices=("plain", "full"),
-        help="plain: flat bodies before a still wall, ideal pixels, as the shipped model was trained on; full: all "
-        "that the split's ranges hold (default plain, for split hard full)",
+        "--look", choices=("plain", "full"), default="full",
+        help="full: all that the split's ranges hold, as the shipped model was trained on (default); plain: flat "
+        "bodies before a still wall, ideal pixels",
     )  # fmt: skip
     look.add_argument("--light", choices=("bright", "indoor", "dim"), help="light level")
     look.add_argument("--noise-hz", type=non_negative_float, help="background events a pixel (plain: 0.5)")
@@ -69,7 +69,6 @@ def main(args: argparse.Namespace) -> int:
     if args.seed < 0:
         raise ParameterRangeError(f"seed is {args.seed}; give 0 or above")
     labels = list(range(len(LABELS))) if not args.label else [label_index(name) for name in args.label]
-    args.look = args.look or ("full" if args.split == "hard" else "plain")
     if args.split == "hard" and args.look == "plain":
         raise ParameterRangeError("the split hard has no plain look; leave --look out")
     result: dict[str, Any] = {"files": [], "labels": [], "events": 0}

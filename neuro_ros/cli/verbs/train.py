@@ -1,110 +1,209 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``neuro_ros train``: a gesture model from simulated subjects, guarded before it is written."""
+"""``neuro_ros train``: a model from simulated subjects or from any data set, guarded before it is written."""
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import json
-import math
-import shlex
 import sys
 import time
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from neuro_ros.cli.arguments import add_json_argument, emit, positive_float, positive_int
+from neuro_ros.cli.arguments import add_json_argument, emit, non_negative_int, positive_float, positive_int
+from neuro_ros.cli.dataset_arguments import add_dataset_arguments, cache_of, data_log, dataset_of, refuse_given
+from neuro_ros.cli.training_run import (
+    TrainingLog,
+    add_run_arguments,
+    require_model_path,
+    run_control,
+    spent,
+    start_torch,
+    write_record,
+)
+from neuro_ros.errors import UsageError
+from neuro_ros.gestures.augmentation import Augmentation
+from neuro_ros.gestures.datasets import Dataset, WindowShape
 
-# Parameter numbers of glibc's mallopt, from malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+if TYPE_CHECKING:
+    from neuro_ros.training.control import RunControl
+    from neuro_ros.training.dataset_job import DatasetJob
 
-SUMMARY = "train a gesture model on simulated subjects, in the chip's integers"
+_WITH_DATA = (
+    "epochs", "window_ms", "bins", "size", "layers", "crop_windows", "judged", "augment", "arithmetic",
+)  # fmt: skip
+# As a shell counts an end by SIGINT.
+_STOPPED = 130
+
+SUMMARY = "train a model on simulated gestures or on your recordings, in the chip's integers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
+    add_dataset_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="MODEL", help="model file to write (.safetensors)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of weights, crops and sensors (default 1)")
-    parser.add_argument("--subjects", type=positive_int, default=200, help="training subjects (default 200)")
-    parser.add_argument("--updates", type=positive_int, default=2400, help="most optimiser steps (default 2400)")
+    parser.add_argument("--seed", type=non_negative_int, help="of weights, crops and sensors (default 1)")
+    parser.add_argument("--updates", type=positive_int, help="most optimiser steps (default: by the data)")
     parser.add_argument("--seconds", type=positive_float, help="most time in the loop (default: no limit)")
-    parser.add_argument("--batch", type=positive_int, default=16, help="crops an update (default 16)")
-    parser.add_argument("--learning-rate", type=positive_float, default=1.2e-2, help="peak, relative (default 0.012)")
-    parser.add_argument("--threads", type=positive_int, default=1, help="threads of torch (default 1)")
-    parser.add_argument("--test-subjects", type=positive_int, default=20, help="for the card's table (default 20)")
+    parser.add_argument("--batch", type=positive_int, help="crops an update (default: by the data)")
+    parser.add_argument("--learning-rate", type=positive_float, help="peak, relative (default: by the data)")
+    add_run_arguments(parser)
+    simulated = parser.add_argument_group("without --data: gestures of simulated subjects in a row")
+    simulated.add_argument("--subjects", type=positive_int, help="training subjects (default 240)")
+    group = parser.add_argument_group("with --data (defaults by the kind of data set)")
+    group.add_argument("--epochs", type=positive_int, help="passes over the recordings, a crop of each")
+    group.add_argument("--window-ms", type=positive_float, help="window of sensor time [ms]")
+    group.add_argument("--bins", type=positive_int, help="network steps a window")
+    group.add_argument(
+        "--size", type=positive_int, nargs="+", metavar="CELLS", help="cells of a bin: SIDE or WIDTH HEIGHT"
+    )
+    group.add_argument(
+        "--arithmetic", choices=("integer", "float"), help="float = for neuro_ros quantise (default: integer)"
+    )
+    group.add_argument("--layers", help="such as conv:12k5s2p2,conv:24k3s2p1,dense:128; see docs/training.md")
+    group.add_argument("--crop-windows", type=positive_int, help="length of a training crop")
+    group.add_argument("--judged", choices=("windows", "recording"), help="what the loss takes for a decision")
+    group.add_argument(
+        "--augment",
+        metavar="NAME=VALUE,...",
+        help="strengths to change: flip, shift, rotate_deg, zoom, shear, time_scale, drop, noise_hz; none = no change",
+    )
     add_json_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Train, judge on the test subjects once, write the model, its card and its record."""
-    import torch
+    """Train, judge on the validation split, write the model, its card and its record; the test stays unseen."""
+    from neuro_ros.training.errors import TrainingStoppedError
 
+    require_model_path(args.out)
+    start_torch(args.threads)
+    train = _train_simulated if args.data is None else _train_on_data
+    log = TrainingLog()
+    try:
+        with run_control(args, args.out.stem, log) as control:
+            result = train(args, control, log)
+    except TrainingStoppedError as stopped:
+        print(f"neuro_ros: {stopped}; go on with --resume", file=sys.stderr)
+        return _STOPPED
+    if control.world.is_first:
+        emit(args, result, lambda: _text(result))
+    return 0
+
+
+def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return what was given of these arguments; the defaults of the others are the job's."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def _train_simulated(args: argparse.Namespace, control: RunControl, log: TrainingLog) -> dict[str, Any]:
+    """Train on simulated subjects; the card is made elsewhere, by whoever looks at the test."""
     from neuro_ros.snn import save_model
-    from neuro_ros.training.card import write_card
-    from neuro_ros.training.errors import TrainingError
-    from neuro_ros.training.loop import Progress
-    from neuro_ros.training.pipeline import TrainingJob, evaluate_model, train_model
+    from neuro_ros.training.layers import IntegerNetwork
+    from neuro_ros.training.master import MASTER_SUFFIX, save_master_weights
+    from neuro_ros.training.pipeline import TrainingJob, train_model
 
-    if args.out.suffix != ".safetensors":
-        raise TrainingError(f"the model file is called {args.out.name!r}; give it the ending .safetensors")
-    if not args.out.parent.is_dir():
-        raise TrainingError(f"there is no folder {args.out.parent} to write the model to; make it first")
-    torch.set_num_threads(args.threads)
-    _keep_memory()
+    refuse_given(args, *_WITH_DATA, because="goes with --data only")
     job = TrainingJob(
-        seed=args.seed,
-        subjects=args.subjects,
-        updates=args.updates,
-        seconds=math.inf if args.seconds is None else args.seconds,
-        batch=args.batch,
-        learning_rate=args.learning_rate,
-        name=args.out.stem,
+        **_given(args, "seed", "subjects", "updates", "seconds", "batch", "learning_rate"), name=args.out.stem
     )
 
     def on_data(done: int, of: int) -> None:
         if done % 20 == 0 or done == of:
             print(f"simulated {done} of {of} subjects", file=sys.stderr)
 
-    curve: list[dict[str, float]] = []
+    def keep_master_weights(network: IntegerNetwork) -> None:
+        if control.world.is_first:
+            save_master_weights(network, args.out.with_suffix(MASTER_SUFFIX))
 
-    def on_update(progress: Progress) -> None:
-        if progress.update % 50 == 0:
-            curve.append({"update": progress.update, "loss": progress.loss, "accuracy": progress.accuracy})
-            print(
-                f"update {progress.update}: loss {progress.loss:.3f}, windows right {progress.accuracy:.2f}, rates "
-                + " ".join(f"{rate:.3f}" for rate in progress.rates),
-                file=sys.stderr,
-            )
-
-    start_s = time.monotonic()
-    model, _ = train_model(job, time.monotonic, on_data, on_update)
-    wall_s = round(time.monotonic() - start_s, 1)
-    save_model(model, args.out)
-    test = evaluate_model(model, "test", args.test_subjects).as_dict()
-    command = "neuro_ros " + " ".join(shlex.quote(word) for word in ["train", *sys.argv[sys.argv.index("train") + 1 :]])
-    write_card(args.out.with_suffix(".md"), model, test, command, args.out.stat().st_size, wall_s)
-    record = {
-        "command": command,
-        "wall_s": wall_s,
-        "model_id": model.digest,
-        **model.record,
-        "curve": curve,
-        "test": test,
-    }
-    args.out.with_suffix(".training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    emit(args, {**test, "out": args.out, "model_id": model.digest}, lambda: _text(test, args.out))
-    return 0
+    started = spent()
+    model, evaluation = train_model(job, time.monotonic, on_data, log, keep_master_weights, control)
+    if control.world.is_first:
+        took = spent(started)
+        save_model(model, args.out)
+        log.draw(args.curves, [layer.name for layer in model.network.layers], control.checkpoint)
+        write_record(args.out, "train", took, model, {**model.record, "curve": log.curve})
+    return {**evaluation.as_dict(), "out": args.out, "model_id": model.digest}
 
 
-def _keep_memory() -> None:
-    """Let the allocator keep what it once got; without it a third of an update goes into page faults."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # glibc only; elsewhere training is slower, not wrong
-        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+def _train_on_data(args: argparse.Namespace, control: RunControl, log: TrainingLog) -> dict[str, Any]:
+    """Train on the training split of a data set, and judge on its validation split; the test stays unseen."""
+    from neuro_ros.snn import save_model
+    from neuro_ros.training.dataset_card import write_dataset_card
+    from neuro_ros.training.dataset_job import job_for, train_on_dataset
+
+    refuse_given(args, "subjects", because="with --data write simulated:SUBJECTS")
+    dataset = dataset_of(args)
+    chosen = _given(args, "seed", "epochs", "updates", "seconds", "batch", "learning_rate", "layers", "crop_windows")
+    job = job_for(dataset, **chosen, **_given(args, "judged"), name=args.out.stem)
+    job = replace(job, shape=_shape(args, job.shape), augmentation=_augmentation(args, job.augmentation))
+    on_data = data_log("looked through")
+    if args.arithmetic == "float":
+        return _train_float(args, control, log, job, dataset)
+    started = spent()
+    model, validation = train_on_dataset(
+        job, dataset, time.monotonic, args.split_seed, cache_of(args), on_data, log, control
+    )
+    result = {**validation.as_dict(), "seed": job.seed, "split_seed": args.split_seed}
+    if control.world.is_first:
+        took = spent(started)
+        save_model(model, args.out)
+        log.draw(args.curves, [layer.name for layer in model.network.layers], control.checkpoint)
+        kept = {**model.record, "curve": log.curve, "skipped_names": dataset.skipped}
+        command, wall_s = write_record(args.out, "train", took, model, kept)
+        write_dataset_card(args.out.with_suffix(".md"), model, command, args.out.stat().st_size, wall_s)
+    return {**result, "out": args.out, "model_id": model.digest}
 
 
-def _text(test: dict[str, object], out: Path) -> str:
+def _train_float(
+    args: argparse.Namespace, control: RunControl, log: TrainingLog, job: DatasetJob, dataset: Dataset
+) -> dict[str, Any]:
+    """Train in floating point, for `neuro_ros quantise`."""
+    from neuro_ros.training.dataset_job import train_network
+    from neuro_ros.training.float_model import FloatModel, float_result, save_float_model
+
+    cache = cache_of(args)
+    network, record = train_network(
+        job, dataset, time.monotonic, args.split_seed, cache, data_log("looked through"), log, control, "float"
+    )
+    job = replace(job, layers=record["job"]["layers"])
+    result = float_result(network, dataset, "validation", job.shape, cache)
+    if control.world.is_first:
+        save_float_model(FloatModel(network, job, dataset.labels, record), args.out)
+        log.draw(args.curves, [layer.spec.name for layer in network.populations], control.checkpoint)
+    return {**result, "seed": job.seed, "split_seed": args.split_seed, "out": args.out}
+
+
+def _shape(args: argparse.Namespace, shape: WindowShape) -> WindowShape:
+    """Return the window and tensor that were asked for."""
+    if args.size is not None and len(args.size) > 2:
+        raise UsageError(f"--size takes a side, or a width and a height, and not {len(args.size)} numbers")
+    length_ns = shape.length_ns if args.window_ms is None else round(args.window_ms * 1e6)
+    width, height = (shape.width, shape.height) if args.size is None else (args.size[0], args.size[-1])
+    return WindowShape(length_ns, shape.bins if args.bins is None else args.bins, shape.channels, height, width)
+
+
+def _augmentation(args: argparse.Namespace, augmentation: Augmentation) -> Augmentation:
+    """Return the strengths that were asked for."""
+    if args.augment is None:
+        return augmentation
+    strengths = {field.name for field in fields(Augmentation)} - {"mirror"}
+    if args.augment == "none":
+        return replace(augmentation, **dict.fromkeys(strengths, 0.0))
+    chosen = {}
+    for part in args.augment.split(","):
+        name, _, value = part.partition("=")
+        if name.strip() not in strengths:
+            raise UsageError(f"--augment: {name.strip()!r} is none of {', '.join(sorted(strengths))}")
+        try:
+            chosen[name.strip()] = float(value)
+        except ValueError:
+            raise UsageError(f"--augment: {part.strip()!r} is not a name and a number, as in shift=0.1") from None
+    return replace(augmentation, **chosen)
+
+
+def _text(result: dict[str, Any]) -> str:
+    what = "simulated recordings" if "subjects" in result else f"recordings of {result['data']}"
     return (
-        f"{out}: {test['accuracy']:.1%} of {test['recordings']} simulated test recordings right "
-        f"(split {test['split']}, seed {test['seed']})"
+        f"{result['out']}: {result['accuracy']:.1%} of {result['recordings']} {what} right "
+        f"(split {result['split']}, seed {result['seed']})"
     )

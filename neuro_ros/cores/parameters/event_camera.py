@@ -140,6 +140,12 @@ class SimulatorParameters:
         minimum=0,
         maximum=2**31 - 1,
     )
+    look: str = parameter(
+        "full",
+        "full: people, light, noise, shake and background from the ranges of the test split, as the shipped model was "
+        "trained on such; plain: flat bodies before a still wall, ideal pixels",
+        choices=("full", "plain"),
+    )
     gesture_duration_s: float = parameter(
         3.0, "how long each gesture is acted", unit="s", minimum=0.005, maximum=3600.0
     )

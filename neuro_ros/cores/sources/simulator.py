@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["SimulatorSource"]
 
 _SIMULATOR_SIDE_PX = 128
+#: Whose ranges each look draws from; the plain look has none.
+_LOOKS = {"full": "test", "plain": ""}
 
 
 class SimulatorSource:
@@ -49,6 +51,7 @@ class SimulatorSource:
                 width=self.width,
                 height=self.height,
                 slice_ns=self.slice_ns,
+                split=_LOOKS[simulator.look],
             )
 
         self._stream = stream

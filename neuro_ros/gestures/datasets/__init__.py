@@ -21,7 +21,7 @@ from neuro_ros.gestures.datasets.base import (
     Sample,
     TensorSample,
 )
-from neuro_ros.gestures.datasets.cache import SampleCache
+from neuro_ros.gestures.datasets.cache import MemoryCache, SampleCache, TensorCache
 from neuro_ros.gestures.datasets.simulated import SimulatedGestures
 from neuro_ros.gestures.datasets.steps import StepStream, WindowShape, to_steps
 
@@ -33,10 +33,12 @@ __all__ = [
     "DatasetKind",
     "DatasetOptions",
     "Entry",
+    "MemoryCache",
     "Sample",
     "SampleCache",
     "SimulatedGestures",
     "StepStream",
+    "TensorCache",
     "TensorSample",
     "WindowShape",
     "open_dataset",

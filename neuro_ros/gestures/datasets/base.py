@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from neuro_ros.errors import NeuroRosError
 from neuro_ros.events import Recording, open_recording
-from neuro_ros.gestures.datasets.cache import SampleCache
+from neuro_ros.gestures.datasets.cache import TensorCache
 from neuro_ros.gestures.datasets.steps import StepStream, WindowShape, to_steps
 from neuro_ros.gestures.simulator import LabelInterval
 
@@ -249,23 +249,49 @@ class Dataset(ABC):
         """
         return self._each(split, seed, self.load)
 
+    def tensor(self, entry: Entry, shape: WindowShape | None = None, cache: TensorCache | None = None) -> TensorSample:
+        """Read an entry as a spike tensor, from the cache where it is in it.
+
+        Parameters
+        ----------
+        entry : Entry
+        shape : WindowShape, optional
+            Window and tensor.
+        cache : TensorCache, optional
+            Where tensors are kept between passes, and on the disk between processes.
+
+        Raises
+        ------
+        NeuroRosError
+            If it cannot be read, or makes no window.
+        """
+        shape = shape or WindowShape()
+        key = None if cache is None else self._key(entry, shape)
+        kept = None if cache is None or key is None else cache.get(key)
+        steps = None if kept is None else StepStream.from_bytes(kept, shape, entry.label)
+        if steps is None:
+            sample = self.load(entry)
+            whole = LabelInterval(_ALWAYS.start_ns, _ALWAYS.end_ns, entry.label)
+            steps = to_steps(sample.events, [whole], sample.width, sample.height, shape)
+            if cache is not None and key is not None:
+                cache.put(key, steps.to_bytes())
+        return TensorSample(entry, steps)
+
     def tensors(
         self,
         split: str,
         shape: WindowShape | None = None,
         seed: int | Sequence[int] | None = None,
-        cache: SampleCache | None = None,
+        cache: TensorCache | None = None,
     ) -> Iterator[TensorSample]:
-        """Read a split as spike tensors, from the cache where they are in it.
+        """Read a split as spike tensors, one after the other.
 
         Parameters
         ----------
         split, seed
             As for `samples`.
-        shape : WindowShape, optional
-            Window and tensor.
-        cache : SampleCache, optional
-            Where tensors are kept between passes and between processes.
+        shape, cache
+            As for `tensor`.
 
         Returns
         -------
@@ -276,21 +302,7 @@ class Dataset(ABC):
         DatasetError
             As for `samples`.
         """
-        shape = shape or WindowShape()
-
-        def load(entry: Entry) -> TensorSample:
-            key = None if cache is None else self._key(entry, shape)
-            kept = None if cache is None or key is None else cache.get(key)
-            steps = None if kept is None else StepStream.from_bytes(kept, shape, entry.label)
-            if steps is None:
-                sample = self.load(entry)
-                whole = LabelInterval(_ALWAYS.start_ns, _ALWAYS.end_ns, entry.label)
-                steps = to_steps(sample.events, [whole], sample.width, sample.height, shape)
-                if cache is not None and key is not None:
-                    cache.put(key, steps.to_bytes())
-            return TensorSample(entry, steps)
-
-        return self._each(split, seed, load)
+        return self._each(split, seed, lambda entry: self.tensor(entry, shape, cache))
 
     def _each(self, split: str, seed: int | Sequence[int] | None, load: Callable[[Entry], T]) -> Iterator[T]:
         entries = self.of_split(split)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder that keeps what was computed from files, under a digest of all that decided it.
+"""What was computed from files is kept under a digest of all that decided it: in a folder, and before it in memory.
 
-An entry is a file: the SHA-256 of its content, then the content. It is written under another name and moved in place,
-so that neither a second writer nor a kill leaves half of one; what was damaged on the disk does not match its digest,
-is thrown away and computed anew. When the folder grows beyond its bound, what was not used for longest goes. Where it
-cannot be written, no space being left, work goes on without it.
+An entry of the folder is a file: the SHA-256 of its content, then the content. It is written under another name and
+moved in place, so that neither a second writer nor a kill leaves half of one; what was damaged on the disk does not
+match its digest, is thrown away and computed anew. When the folder grows beyond its bound, what was not used for
+longest goes. Where it cannot be written, no space being left, work goes on without it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
-__all__ = ["SampleCache"]
+__all__ = ["MemoryCache", "SampleCache", "TensorCache"]
 
 _logger = logging.getLogger(__name__)
 
@@ -30,6 +31,56 @@ _STALE_S = 3600.0
 _CLEARED = 0.8
 # After so many entries of our own, what other processes have written is counted again.
 _RECOUNT = 64
+
+
+class TensorCache(Protocol):
+    """Bytes by key; whatever it does not keep is computed again."""
+
+    def get(self, key: str) -> bytes | None:
+        """Return what was put under a key; None when it is not there."""
+
+    def put(self, key: str, content: bytes) -> None:
+        """Keep something under a key, if there is room."""
+
+
+class MemoryCache:
+    """Bytes by key, bounded, in memory, before another cache.
+
+    Training passes over all recordings again and again, so that throwing out the least recently used would keep
+    nothing: what came first stays, and what finds no room is left to the cache behind.
+
+    Parameters
+    ----------
+    max_bytes : int
+        Most that it holds.
+    behind : TensorCache, optional
+        Asked for what is not here, and given what is put.
+    """
+
+    def __init__(self, max_bytes: int = 1 << 30, behind: TensorCache | None = None) -> None:
+        self.max_bytes, self.behind = int(max_bytes), behind
+        self._kept: dict[str, bytes] = {}
+        self._bytes = 0
+
+    def get(self, key: str) -> bytes | None:
+        """Return what was put under a key; None when it is neither here nor behind."""
+        content = self._kept.get(key)
+        if content is None and self.behind is not None:
+            content = self.behind.get(key)
+            if content is not None:
+                self._keep(key, content)
+        return content
+
+    def put(self, key: str, content: bytes) -> None:
+        """Keep something under a key here, if there is room, and behind."""
+        self._keep(key, content)
+        if self.behind is not None:
+            self.behind.put(key, content)
+
+    def _keep(self, key: str, content: bytes) -> None:
+        if key not in self._kept and self._bytes + len(content) <= self.max_bytes:
+            self._kept[key] = content
+            self._bytes += len(content)
 
 
 class SampleCache:

@@ -41,8 +41,8 @@ def acted(model):
     [
         ("weights of conv1 x 0.5", "spike_rate"),
         ("weights of dense x 0.5", "spike_rate"),
-        ("3 of 12 channels of conv1 dead", "spike_rate"),
-        ("16 of 32 channels of conv3 dead", "dead_neurons"),
+        ("4 of 16 channels of conv1 dead", "spike_rate"),
+        ("32 of 64 channels of conv3 dead", "dead_neurons"),
     ],
 )
 def test_a_wrong_weight_file_is_noticed_within_half_a_minute(tmp_path, acted, name, alarm):

@@ -56,7 +56,7 @@ def test_the_shipped_model_fits_with_activity_of_a_recording(capsys):
     assert energy["duration_s"] == pytest.approx(result["steps"] * 5e-3)
     expected = sum(own["synaptic_ops_per_layer"].values()) * 23.6e-12
     assert energy["synaptic_j"] == pytest.approx(expected)
-    assert energy["total_j"] == pytest.approx(expected + result["steps"] * 5259 * 81e-12 + energy["static_j"])
+    assert energy["total_j"] == pytest.approx(expected + result["steps"] * 7307 * 81e-12 + energy["static_j"])
 
 
 def run_json_of_run(capsys):
