@@ -188,8 +188,9 @@ def _augmentation(args: argparse.Namespace, augmentation: Augmentation) -> Augme
         return augmentation
     strengths = {field.name for field in fields(Augmentation)} - {"mirror"}
     if args.augment == "none":
-        return replace(augmentation, **dict.fromkeys(strengths, 0.0))
-    chosen = {}
+        silent: dict[str, Any] = dict.fromkeys(strengths, 0.0)
+        return replace(augmentation, **silent)
+    chosen: dict[str, Any] = {}
     for part in args.augment.split(","):
         name, _, value = part.partition("=")
         if name.strip() not in strengths:
