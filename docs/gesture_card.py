@@ -29,17 +29,17 @@ from neuro_ros.gestures import LABELS, subject_seeds
 from neuro_ros.gestures.datasets import SampleCache, SimulatedGestures
 from neuro_ros.snn import create_engine, load_model
 from neuro_ros.snn.chips import chip_profile, estimate_energy, map_network, measure_activity
-from neuro_ros.training.agreement import engine_spikes, mismatches, network_of, network_spikes
-from neuro_ros.training.card import write_card
 from neuro_ros.training.data import simulate_streams
-from neuro_ros.training.evaluation import score_recordings, score_streams
 from neuro_ros.training.gesture import GESTURE_LAYERS, GestureCrops, gesture_network, simulate_training
-from neuro_ros.training.loop import TrainingSettings
-from neuro_ros.training.master import MASTER_SUFFIX, load_master_weights
+from neuro_ros.training.judge.agreement import engine_spikes, mismatches, network_of, network_spikes
+from neuro_ros.training.judge.card import write_card
+from neuro_ros.training.judge.evaluation import score_recordings, score_streams
+from neuro_ros.training.judge.statistics import paired_difference
+from neuro_ros.training.judge.twin import FloatTwin
+from neuro_ros.training.judge.yardstick import answer_recording, fit_frames, frame_network
+from neuro_ros.training.network.master import MASTER_SUFFIX, load_master_weights
 from neuro_ros.training.pipeline import EVALUATION_SEEDS, RECORDING_S, Evaluation, window_shape
-from neuro_ros.training.statistics import paired_difference
-from neuro_ros.training.twin import FloatTwin
-from neuro_ros.training.yardstick import answer_recording, fit_frames, frame_network
+from neuro_ros.training.run.loop import TrainingSettings
 
 PARTS = ("accuracy", "twin", "yardstick", "agreement", "lava", "cost")
 SPLITS = ("test", "hard")

@@ -30,8 +30,8 @@ from neuro_ros.snn import create_engine, load_model
 from neuro_ros.snn.decision import Evidence, decide
 from neuro_ros.thermal import Compensator, Die, DriftingEngine, SiliconOptions, create_silicon, populations
 from neuro_ros.training.data import simulate_streams
-from neuro_ros.training.evaluation import HALF_LIFE_S, THRESHOLD, run_recording
 from neuro_ros.training.gesture import simulate_recordings
+from neuro_ros.training.judge.evaluation import HALF_LIFE_S, THRESHOLD, run_recording
 from neuro_ros.training.pipeline import window_shape
 
 SEED = 13  # of the test split in the model card

@@ -20,11 +20,11 @@ from neuro_ros.errors import UsageError
 
 if TYPE_CHECKING:
     from neuro_ros.snn import Model
-    from neuro_ros.training.control import RunControl
-    from neuro_ros.training.curves import Curves
-    from neuro_ros.training.loop import Progress
-    from neuro_ros.training.progress import ProgressLine
-    from neuro_ros.training.settings import TrainingSettings
+    from neuro_ros.training.run.control import RunControl
+    from neuro_ros.training.run.curves import Curves
+    from neuro_ros.training.run.loop import Progress
+    from neuro_ros.training.run.progress import ProgressLine
+    from neuro_ros.training.run.settings import TrainingSettings
 
 __all__ = [
     "TrainingLog",
@@ -107,10 +107,10 @@ def run_control(args: argparse.Namespace, name: str, log: TrainingLog) -> Iterat
     TrainingError
         If the device is not there, or the other processes do not come.
     """
-    from neuro_ros.training.checkpoint import stopping_on_signals
-    from neuro_ros.training.control import RunControl
-    from neuro_ros.training.devices import device_named
-    from neuro_ros.training.distributed import world_from_environment
+    from neuro_ros.training.run.checkpoint import stopping_on_signals
+    from neuro_ros.training.run.control import RunControl
+    from neuro_ros.training.run.devices import device_named
+    from neuro_ros.training.run.distributed import world_from_environment
 
     if args.curves is not None and (args.curves.suffix not in _PICTURES or not args.curves.parent.is_dir()):
         raise UsageError(
@@ -155,8 +155,8 @@ class TrainingLog:
 
     def begin(self, settings: TrainingSettings) -> None:
         """Begin a line for a run with these settings."""
-        from neuro_ros.training.curves import Curves
-        from neuro_ros.training.progress import ProgressLine
+        from neuro_ros.training.run.curves import Curves
+        from neuro_ros.training.run.progress import ProgressLine
 
         self._curves = Curves(())
         self._line = ProgressLine(sys.stderr, settings.updates, time.monotonic, settings.seconds)
@@ -182,8 +182,8 @@ class TrainingLog:
         checkpoint : pathlib.Path, optional
             Of the run.
         """
-        from neuro_ros.training.checkpoint import read_history
-        from neuro_ros.training.curves import Curves
+        from neuro_ros.training.run.checkpoint import read_history
+        from neuro_ros.training.run.curves import Curves
 
         if picture is None:
             return

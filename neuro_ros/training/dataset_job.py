@@ -2,7 +2,7 @@
 """From any data set of labelled recordings to a model: look through, calibrate, train, judge with the engine, guard.
 
 What suits a kind of data set stands in `RECIPES`; everything in a recipe can be chosen otherwise. The test split is
-never read here: it is looked at once, by whoever asks for it with `neuro_ros.training.dataset_evaluation`.
+never read here: it is looked at once, by whoever asks for it with `neuro_ros.training.judge.dataset_evaluation`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import torch
 from neuro_ros.gestures.augmentation import Augmentation
 from neuro_ros.gestures.datasets import Dataset, MemoryCache, TensorCache, WindowShape
 from neuro_ros.snn import Model
-from neuro_ros.training.control import RunControl
-from neuro_ros.training.dataset_evaluation import DatasetEvaluation, evaluate_on_dataset
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.export import check_exportable, zero_fractions
-from neuro_ros.training.layer_text import DEFAULT_LAYERS, layer_text, parse_layers
-from neuro_ros.training.layers import IntegerNetwork
-from neuro_ros.training.loop import Progress, TrainingSettings
+from neuro_ros.training.judge.dataset_evaluation import DatasetEvaluation, evaluate_on_dataset
+from neuro_ros.training.judge.export import check_exportable, zero_fractions
+from neuro_ros.training.network.layer_text import DEFAULT_LAYERS, layer_text, parse_layers
+from neuro_ros.training.network.layers import IntegerNetwork
 from neuro_ros.training.recordings import JUDGED, RecordingCrops, Survey, mirror_of, survey
+from neuro_ros.training.run.control import RunControl
+from neuro_ros.training.run.loop import Progress, TrainingSettings
 
 __all__ = [
     "RECIPES",
@@ -66,7 +66,7 @@ class DatasetJob:
     learning_rate : float
         Peak, see `TrainingSettings`.
     layers : str
-        See `neuro_ros.training.layer_text`.
+        See `neuro_ros.training.network.layer_text`.
     shape : WindowShape
         Window and tensor.
     crop_windows : int

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network that was trained in floating point, on its way to integers.
 
-No engine runs it and no node loads it: it is what `neuro_ros.training.conversion` is given. One safetensors file with
-a JSON head (`neuro_ros.snn.container`) holds the real-valued weights, the thresholds and the job that made them, so
-that quantising and fine-tuning need nothing else but the data set.
+No engine runs it and no node loads it: it is what `neuro_ros.training.network.conversion` is given. One safetensors
+file with a JSON head (`neuro_ros.snn.container`) holds the real-valued weights, the thresholds and the job that made
+them, so that quantising and fine-tuning need nothing else but the data set.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from neuro_ros.gestures.datasets import Dataset, StepStream, TensorCache, Window
 from neuro_ros.snn import container
 from neuro_ros.training.dataset_job import DatasetJob, network_for
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.layers import IntegerNetwork
+from neuro_ros.training.network.layers import IntegerNetwork
 from neuro_ros.training.recordings import usable_tensors
 
 __all__ = [

@@ -16,7 +16,7 @@ import torch
 from neuro_ros.gestures import LABELS, GestureSimulator
 from neuro_ros.gestures.augmentation import flip_steps, shift_steps
 from neuro_ros.training.data import Crops, StepStream, WindowShape, simulate_streams, to_steps
-from neuro_ros.training.layers import ConvSpec, DenseSpec, IntegerNetwork
+from neuro_ros.training.network.layers import ConvSpec, DenseSpec, IntegerNetwork
 
 __all__ = ["GESTURE_LAYERS", "GestureCrops", "gesture_network", "simulate_recordings", "simulate_training"]
 

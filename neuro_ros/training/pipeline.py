@@ -13,10 +13,10 @@ import torch
 
 from neuro_ros.gestures import LABELS, SPLITS, subject_seeds
 from neuro_ros.snn import Model
-from neuro_ros.training.control import RunControl
 from neuro_ros.training.data import WindowShape, simulate_streams, window_shape
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.evaluation import (
+from neuro_ros.training.gesture import GestureCrops, gesture_network, simulate_recordings, simulate_training
+from neuro_ros.training.judge.evaluation import (
     THRESHOLD,
     RecordingScore,
     StreamScore,
@@ -24,10 +24,10 @@ from neuro_ros.training.evaluation import (
     score_recordings,
     score_streams,
 )
-from neuro_ros.training.export import check_exportable, zero_fractions
-from neuro_ros.training.gesture import GestureCrops, gesture_network, simulate_recordings, simulate_training
-from neuro_ros.training.layers import IntegerNetwork
-from neuro_ros.training.loop import Progress, TrainingSettings
+from neuro_ros.training.judge.export import check_exportable, zero_fractions
+from neuro_ros.training.network.layers import IntegerNetwork
+from neuro_ros.training.run.control import RunControl
+from neuro_ros.training.run.loop import Progress, TrainingSettings
 
 __all__ = [
     "EVALUATION_SEEDS",

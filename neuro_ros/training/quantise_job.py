@@ -15,15 +15,15 @@ import numpy as np
 
 from neuro_ros.gestures.datasets import Dataset, MemoryCache, TensorCache
 from neuro_ros.snn import Model
-from neuro_ros.training.control import RunControl
-from neuro_ros.training.conversion import LayerReport, quantise
-from neuro_ros.training.dataset_evaluation import DatasetEvaluation
 from neuro_ros.training.dataset_job import crops_for, finished, settings_for
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.float_model import FloatModel, float_answers
-from neuro_ros.training.loop import Progress
+from neuro_ros.training.judge.dataset_evaluation import DatasetEvaluation
+from neuro_ros.training.judge.statistics import PairedDifference, paired_difference
+from neuro_ros.training.network.conversion import LayerReport, quantise
 from neuro_ros.training.recordings import RecordingCrops, survey
-from neuro_ros.training.statistics import PairedDifference, paired_difference
+from neuro_ros.training.run.control import RunControl
+from neuro_ros.training.run.loop import Progress
 
 __all__ = ["Quantised", "quantise_on_dataset"]
 

@@ -20,8 +20,8 @@ from neuro_ros.errors import NeuroRosError
 from neuro_ros.gestures import LABELS, MIRROR
 from neuro_ros.gestures.augmentation import Augmentation, augment_steps
 from neuro_ros.gestures.datasets import Dataset, Entry, StepStream, TensorCache, WindowShape
-from neuro_ros.training.distributed import ALONE, World
 from neuro_ros.training.errors import TrainingError
+from neuro_ros.training.run.distributed import ALONE, World
 
 __all__ = ["JUDGED", "RecordingCrops", "Survey", "mirror_of", "survey", "usable_tensors"]
 

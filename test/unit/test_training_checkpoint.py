@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from neuro_ros.snn import container
-from neuro_ros.training.checkpoint import stopping_on_signals
 from neuro_ros.training.data import Crops, StepStream, WindowShape
 from neuro_ros.training.errors import TrainingError, TrainingStoppedError
-from neuro_ros.training.layers import DenseSpec, IntegerNetwork
-from neuro_ros.training.loop import Progress, TrainingSettings, fit
-from neuro_ros.training.weights import Rounding
+from neuro_ros.training.network.layers import DenseSpec, IntegerNetwork
+from neuro_ros.training.network.weights import Rounding
+from neuro_ros.training.run.checkpoint import stopping_on_signals
+from neuro_ros.training.run.loop import Progress, TrainingSettings, fit
 
 SHAPE = WindowShape(height=4, width=4)
 UPDATES = 8

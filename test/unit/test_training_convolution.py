@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from neuro_ros.training.convolution import SpikeConv2d
+from neuro_ros.training.network.convolution import SpikeConv2d
 
 
 def case(stride: int, kernel: int, rate: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -193,7 +193,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_model(trained, folder, tmp_p
     words = ["train", "--data", folder, "--out", out, *SMALL, "--seed", "4", "--checkpoint", tmp_path]
     words += ["--curves", curves]
     with monkeypatch.context() as patch:
-        patch.setattr("neuro_ros.training.checkpoint.stopping_on_signals", stopping)
+        patch.setattr("neuro_ros.training.run.checkpoint.stopping_on_signals", stopping)
         code, _, err = run(capsys, *words)
     assert code == 130
     assert "stopped after 20 of 60 updates" in err

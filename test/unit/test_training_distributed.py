@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from neuro_ros.training.data import Crops, StepStream, WindowShape
-from neuro_ros.training.distributed import ALONE, world_from_environment
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.layers import DenseSpec, IntegerNetwork
-from neuro_ros.training.loop import TrainingSettings, fit
+from neuro_ros.training.network.layers import DenseSpec, IntegerNetwork
+from neuro_ros.training.run.distributed import ALONE, world_from_environment
+from neuro_ros.training.run.loop import TrainingSettings, fit
 
 SHAPE = WindowShape(height=4, width=4)
 

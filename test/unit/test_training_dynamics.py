@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from neuro_ros.snn import Conv2d
-from neuro_ros.training.calibration import calibrate
-from neuro_ros.training.conversion import matched_spikes, quantise
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.layers import ConvSpec, DenseSpec, IntegerNetwork
-from neuro_ros.training.neuron import Neuron, scan
+from neuro_ros.training.network.calibration import calibrate
+from neuro_ros.training.network.conversion import matched_spikes, quantise
+from neuro_ros.training.network.layers import ConvSpec, DenseSpec, IntegerNetwork
+from neuro_ros.training.network.neuron import Neuron, scan
 
 RATE_FLOOR = 0.02  # spikes a neuron and step: what two silent networks agree on proves nothing
 

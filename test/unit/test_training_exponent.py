@@ -8,7 +8,7 @@ from neuro_ros.cores.parameters.snn_inference import SnnInferenceParameters
 from neuro_ros.snn import Dense, Layer, Lif, Model, Network
 from neuro_ros.training.data import StepStream
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.evaluation import HALF_LIFE_S, RELEASE, THRESHOLD, fit_exponent, score_streams
+from neuro_ros.training.judge.evaluation import HALF_LIFE_S, RELEASE, THRESHOLD, fit_exponent, score_streams
 
 
 def model(other, exponent=1.0):

@@ -10,11 +10,11 @@ import pytest
 from neuro_ros.gestures import LABELS
 from neuro_ros.resources import models_directory
 from neuro_ros.snn import Dense, Layer, Lif, Model, Network, load_model
-from neuro_ros.training.card import card_text
 from neuro_ros.training.data import StepStream
 from neuro_ros.training.errors import ExportError, TrainingError
-from neuro_ros.training.evaluation import score_recordings, score_streams
-from neuro_ros.training.export import check_exportable
+from neuro_ros.training.judge.card import card_text
+from neuro_ros.training.judge.evaluation import score_recordings, score_streams
+from neuro_ros.training.judge.export import check_exportable
 from neuro_ros.training.pipeline import evaluate_model
 
 

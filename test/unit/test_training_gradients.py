@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from neuro_ros.training.losses import window_loss
-from neuro_ros.training.neuron import LifState, Neuron, scan
-from neuro_ros.training.settings import TrainingSettings
-from neuro_ros.training.surrogate import SURROGATES, surrogate_antiderivative, surrogate_slope
-from neuro_ros.training.weights import Rounding, on_grid
+from neuro_ros.training.network.neuron import LifState, Neuron, scan
+from neuro_ros.training.network.surrogate import SURROGATES, surrogate_antiderivative, surrogate_slope
+from neuro_ros.training.network.weights import Rounding, on_grid
+from neuro_ros.training.run.losses import window_loss
+from neuro_ros.training.run.settings import TrainingSettings
 
 
 @pytest.mark.parametrize("name", SURROGATES)

@@ -10,18 +10,18 @@ import pytest
 import torch
 
 from neuro_ros.snn import Model, create_engine
-from neuro_ros.training.conversion import quantise
-from neuro_ros.training.curves import Curves, smoothed
 from neuro_ros.training.data import Crops, StepStream, WindowShape
-from neuro_ros.training.devices import device_named
 from neuro_ros.training.errors import ExportError, TrainingError
-from neuro_ros.training.evaluation import score_recordings
-from neuro_ros.training.export import check_exportable
-from neuro_ros.training.layers import ConvSpec, DenseSpec, IntegerNetwork
-from neuro_ros.training.loop import Progress, TrainingSettings, calibrate, fit, window_loss
-from neuro_ros.training.progress import ProgressLine
-from neuro_ros.training.regularisers import band_cost, regularised, silence_cost, weight_floor_cost
-from neuro_ros.training.weights import Rounding
+from neuro_ros.training.judge.evaluation import score_recordings
+from neuro_ros.training.judge.export import check_exportable
+from neuro_ros.training.network.conversion import quantise
+from neuro_ros.training.network.layers import ConvSpec, DenseSpec, IntegerNetwork
+from neuro_ros.training.network.weights import Rounding
+from neuro_ros.training.run.curves import Curves, smoothed
+from neuro_ros.training.run.devices import device_named
+from neuro_ros.training.run.loop import Progress, TrainingSettings, calibrate, fit, window_loss
+from neuro_ros.training.run.progress import ProgressLine
+from neuro_ros.training.run.regularisers import band_cost, regularised, silence_cost, weight_floor_cost
 
 SHAPE = WindowShape(height=4, width=4)
 # torch, processor, and what `trained(convolutional())` gave before neurons had states, registers and compiled threads.

@@ -5,8 +5,8 @@ import pytest
 
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.gesture import GESTURE_LAYERS
-from neuro_ros.training.layer_text import layer_text, parse_layers
-from neuro_ros.training.layers import ConvSpec, DenseSpec, IntegerNetwork
+from neuro_ros.training.network.layer_text import layer_text, parse_layers
+from neuro_ros.training.network.layers import ConvSpec, DenseSpec, IntegerNetwork
 
 
 def test_a_text_says_layers_and_the_output_comes_by_itself():

@@ -10,8 +10,8 @@ import torch
 
 from neuro_ros.training.data import Crops, StepStream, WindowShape
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.layers import DenseSpec, IntegerNetwork
-from neuro_ros.training.loop import TrainingSettings, calibrate, fit, window_loss
+from neuro_ros.training.network.layers import DenseSpec, IntegerNetwork
+from neuro_ros.training.run.loop import TrainingSettings, calibrate, fit, window_loss
 
 SHAPE = WindowShape(height=4, width=4)
 

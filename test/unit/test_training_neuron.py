@@ -9,9 +9,9 @@ import torch
 
 from neuro_ros.snn import Conv2d, Dense, Layer, Lif, Model, Network, create_engine
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.layers import ConvSpec, DenseSpec, IntegerNetwork
-from neuro_ros.training.neuron import Neuron, scan, surrogate_slope
-from neuro_ros.training.weights import on_grid
+from neuro_ros.training.network.layers import ConvSpec, DenseSpec, IntegerNetwork
+from neuro_ros.training.network.neuron import Neuron, scan, surrogate_slope
+from neuro_ros.training.network.weights import on_grid
 
 
 def engine_spikes(network: Network, spikes: np.ndarray) -> list[np.ndarray]:

@@ -7,8 +7,8 @@ import pytest
 
 from neuro_ros.gestures import LABELS
 from neuro_ros.snn import load_model, save_model
-from neuro_ros.training.card import write_card
 from neuro_ros.training.errors import TrainingError
+from neuro_ros.training.judge.card import write_card
 from neuro_ros.training.pipeline import TrainingJob, train_model
 
 

@@ -12,10 +12,10 @@ from neuro_ros.events import create_recording
 from neuro_ros.gestures import LABELS
 from neuro_ros.gestures.augmentation import Augmentation
 from neuro_ros.gestures.datasets import MemoryCache, StepStream, WindowShape, open_dataset
-from neuro_ros.training.distributed import World
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.gesture import GestureCrops
 from neuro_ros.training.recordings import RecordingCrops, mirror_of, survey
+from neuro_ros.training.run.distributed import World
 
 SHAPE = WindowShape(length_ns=20_000_000, bins=4, height=8, width=8)
 STILL = Augmentation(flip=0.0, mirror=None, shift=0.0, time_scale=0.0, drop=0.0, noise_hz=0.0)

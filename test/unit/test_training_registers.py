@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from neuro_ros.snn import Model, Network, create_engine
 from neuro_ros.training.errors import ExportError, TrainingError
-from neuro_ros.training.layers import ConvSpec, DenseSpec, IntegerNetwork, StreamState
-from neuro_ros.training.neuron import LifState, Neuron, scan
-from neuro_ros.training.torch_neuron import torch_scan
+from neuro_ros.training.network.layers import ConvSpec, DenseSpec, IntegerNetwork, StreamState
+from neuro_ros.training.network.neuron import LifState, Neuron, scan
+from neuro_ros.training.network.torch_neuron import torch_scan
 
 SHAPE = (2, 5, 4)
 
@@ -171,7 +171,7 @@ def test_the_recurrent_gradient_is_that_of_the_unrolled_network():
     a = torch.randint(0, 60, (steps, batch, n)).float()
     probe = torch.randn(steps, batch, n)
     neuron = Neuron(1500, 400, 50, beta=2.0)
-    from neuro_ros.training.recurrent import recurrent_scan
+    from neuro_ros.training.network.recurrent import recurrent_scan
 
     w, x = weight.clone().requires_grad_(), a.clone().requires_grad_()
     spikes, _ = recurrent_scan(x, w, neuron, np.zeros(2, np.int64), weight_exp=-1)

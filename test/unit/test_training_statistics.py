@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.statistics import paired_difference, reliability
+from neuro_ros.training.judge.statistics import paired_difference, reliability
 
 PEOPLE = np.repeat(np.arange(40), 5)
 

@@ -9,16 +9,16 @@ from neuro_ros.gestures import LABELS
 from neuro_ros.gestures.datasets import StepStream, WindowShape
 from neuro_ros.resources import models_directory
 from neuro_ros.snn import Dense, Layer, Lif, Model, Network, create_engine, load_model
-from neuro_ros.training.agreement import engine_spikes, mismatches, network_of, network_spikes
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.evaluation import run_recording
 from neuro_ros.training.gesture import GESTURE_LAYERS, GestureCrops, gesture_network, simulate_recordings
-from neuro_ros.training.layers import DenseSpec, IntegerNetwork
-from neuro_ros.training.loop import TrainingSettings
-from neuro_ros.training.master import MASTER_SUFFIX, load_master_weights, save_master_weights
+from neuro_ros.training.judge.agreement import engine_spikes, mismatches, network_of, network_spikes
+from neuro_ros.training.judge.evaluation import run_recording
+from neuro_ros.training.judge.twin import FloatTwin
+from neuro_ros.training.judge.yardstick import answer_recording, fit_frames, frame_network
+from neuro_ros.training.network.layers import DenseSpec, IntegerNetwork
+from neuro_ros.training.network.master import MASTER_SUFFIX, load_master_weights, save_master_weights
 from neuro_ros.training.pipeline import window_shape
-from neuro_ros.training.twin import FloatTwin
-from neuro_ros.training.yardstick import answer_recording, fit_frames, frame_network
+from neuro_ros.training.run.loop import TrainingSettings
 
 torch.set_num_threads(1)
 

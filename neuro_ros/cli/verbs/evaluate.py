@@ -78,7 +78,7 @@ def _on_simulated(args: argparse.Namespace, model: Model) -> dict[str, Any]:
 
 
 def _on_data(args: argparse.Namespace, model: Model) -> dict[str, Any]:
-    from neuro_ros.training.dataset_evaluation import evaluate_on_dataset
+    from neuro_ros.training.judge.dataset_evaluation import evaluate_on_dataset
 
     dataset = dataset_of(args)
     evaluation = evaluate_on_dataset(

@@ -45,8 +45,8 @@ def main(args: argparse.Namespace) -> int:
     """Quantise, judge both on the validation split, write the model and its record."""
     from neuro_ros.errors import UsageError
     from neuro_ros.snn import save_model
-    from neuro_ros.training.dataset_card import write_dataset_card
     from neuro_ros.training.float_model import load_float_model
+    from neuro_ros.training.judge.dataset_card import write_dataset_card
     from neuro_ros.training.quantise_job import quantise_on_dataset
 
     if args.data is None:

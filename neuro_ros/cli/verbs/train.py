@@ -26,8 +26,8 @@ from neuro_ros.gestures.augmentation import Augmentation
 from neuro_ros.gestures.datasets import Dataset, WindowShape
 
 if TYPE_CHECKING:
-    from neuro_ros.training.control import RunControl
     from neuro_ros.training.dataset_job import DatasetJob
+    from neuro_ros.training.run.control import RunControl
 
 _WITH_DATA = (
     "epochs", "window_ms", "bins", "size", "layers", "crop_windows", "judged", "augment", "arithmetic",
@@ -98,8 +98,8 @@ def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 def _train_simulated(args: argparse.Namespace, control: RunControl, log: TrainingLog) -> dict[str, Any]:
     """Train on simulated subjects; the card is made elsewhere, by whoever looks at the test."""
     from neuro_ros.snn import save_model
-    from neuro_ros.training.layers import IntegerNetwork
-    from neuro_ros.training.master import MASTER_SUFFIX, save_master_weights
+    from neuro_ros.training.network.layers import IntegerNetwork
+    from neuro_ros.training.network.master import MASTER_SUFFIX, save_master_weights
     from neuro_ros.training.pipeline import TrainingJob, train_model
 
     refuse_given(args, *_WITH_DATA, because="goes with --data only")
@@ -128,8 +128,8 @@ def _train_simulated(args: argparse.Namespace, control: RunControl, log: Trainin
 def _train_on_data(args: argparse.Namespace, control: RunControl, log: TrainingLog) -> dict[str, Any]:
     """Train on the training split of a data set, and judge on its validation split; the test stays unseen."""
     from neuro_ros.snn import save_model
-    from neuro_ros.training.dataset_card import write_dataset_card
     from neuro_ros.training.dataset_job import job_for, train_on_dataset
+    from neuro_ros.training.judge.dataset_card import write_dataset_card
 
     refuse_given(args, "subjects", because="with --data write simulated:SUBJECTS")
     dataset = dataset_of(args)

@@ -2,18 +2,18 @@
 """What goes wrong without a sound in a loss curve: watched while training, and told once a layer and kind.
 
 A warning is not an end: a layer may come back. What has not come back is refused at export, see
-`neuro_ros.training.export`.
+`neuro_ros.training.judge.export`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from neuro_ros.training.layers import IntegerNetwork
+from neuro_ros.training.network.layers import IntegerNetwork
 
 __all__ = ["Watch"]
 
-# Where training warns; export refuses later (`neuro_ros.training.export`).
+# Where training warns; export refuses later (`neuro_ros.training.judge.export`).
 _ZEROS = 0.9  # fraction of weights that the grid rounds to zero
 _CLIPPED = 0.2  # fraction of weights that the grid clips
 _HIGH_RATE = 0.6

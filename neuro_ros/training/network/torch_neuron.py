@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The neurons of `neuro_ros.training.neuron` in torch alone, for devices that numba's loops do not reach.
+"""The neurons of `neuro_ros.training.network.neuron` in torch alone, for devices that numba's loops do not reach.
 
 One step after the other over all neurons, in float64, which holds every value of the integers exactly: the spikes are
 those of the compiled loops, the gradients equal within float32's rounding. Tested on the CPU; CUDA is labelled
@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from neuro_ros.training.kernels import LIMIT
-from neuro_ros.training.surrogate import surrogate_slope
+from neuro_ros.training.network.kernels import LIMIT
+from neuro_ros.training.network.surrogate import surrogate_slope
 
 if TYPE_CHECKING:
-    from neuro_ros.training.neuron import LifState, Neuron
+    from neuro_ros.training.network.neuron import LifState, Neuron
 
 __all__ = ["torch_scan"]
 
 
 class _TorchScan(torch.autograd.Function):
-    """As `neuro_ros.training.neuron.scan` does, on any device."""
+    """As `neuro_ros.training.network.neuron.scan` does, on any device."""
 
     @staticmethod
     def forward(
@@ -108,7 +108,7 @@ def torch_scan(
     state: LifState,
     counts: np.ndarray[Any, Any],
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return spikes, u, v and resting counters; the arguments are those of `neuro_ros.training.neuron.scan`."""
+    """Return spikes, u, v and resting counters; the arguments are those of `neuro_ros.training.network.neuron.scan`."""
     result: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor] = _TorchScan.apply(
         a, bias, reset, neuron, state, counts
     )

@@ -46,7 +46,7 @@ class ConvSpec:
     bias : bool
         Whether each channel learns a bias.
     norm : bool
-        Whether weights are divided by the spread of the sums, see `neuro_ros.training.norm`.
+        Whether weights are divided by the spread of the sums, see `neuro_ros.training.network.norm`.
     learnable_reset : bool
         Whether v after a spike is learnt; for research, export refuses it.
     """

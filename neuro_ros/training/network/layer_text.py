@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.layers import ConvSpec, DenseSpec
+from neuro_ros.training.network.layers import ConvSpec, DenseSpec
 
 __all__ = ["DEFAULT_LAYERS", "Decays", "layer_text", "parse_layers"]
 

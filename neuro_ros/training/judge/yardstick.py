@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from neuro_ros.training.data import Crops, StepStream, WindowShape
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.layers import ConvSpec, DenseSpec
-from neuro_ros.training.loop import TrainingSettings
+from neuro_ros.training.network.layers import ConvSpec, DenseSpec
+from neuro_ros.training.run.loop import TrainingSettings
 
 __all__ = ["FrameNetwork", "answer_recording", "fit_frames", "frame_network", "judged_windows"]
 
@@ -113,7 +113,7 @@ def judged_windows(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the frames (n, bins * c, h, w) and labels (n,) of the windows of a batch that training judges.
 
-    The same windows as `neuro_ros.training.loop.window_loss`, but for the first of a crop, which need no settling here.
+    The same windows as `neuro_ros.training.run.losses.window_loss`, but for the first, which need no settling.
     """
     steps, batch = labels.shape
     windows = steps // bins
@@ -142,7 +142,7 @@ def fit_frames(
     settings : TrainingSettings
         Number of updates, and which windows are judged.
     learning_rate : float
-        Peak; the schedule is that of `neuro_ros.training.loop.fit`.
+        Peak; the schedule is that of `neuro_ros.training.run.loop.fit`.
     report : callable, optional
         Called with (update, loss).
 

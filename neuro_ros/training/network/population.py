@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One layer: a connection and its neurons, whose forward pass computes the integers of the fixed-point engine.
 
-Master weights are real numbers in units of the threshold; `neuro_ros.training.weights` puts them on the synapse's grid.
-Sums of such weights over binary spikes are whole numbers below 2^24, which float32 holds exactly.
+Master weights are real numbers in units of the threshold; `neuro_ros.training.network.weights` puts them on the
+synapse's grid. Sums of such weights over binary spikes are whole numbers below 2^24, which float32 holds exactly.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch.nn import functional
 
 from neuro_ros.snn import Conv2d, Dense, Layer, Lif
 from neuro_ros.snn.network import Projection
-from neuro_ros.training.convolution import SpikeConv2d
 from neuro_ros.training.errors import ExportError, TrainingError
-from neuro_ros.training.neuron import LifState, Neuron, scan
-from neuro_ros.training.norm import SpreadNorm
-from neuro_ros.training.recurrent import recurrent_scan, shifted
-from neuro_ros.training.specs import ConvSpec, DenseSpec
-from neuro_ros.training.weights import WEIGHT_GRID, Rounding, bias_grid, on_grid
+from neuro_ros.training.network.convolution import SpikeConv2d
+from neuro_ros.training.network.neuron import LifState, Neuron, scan
+from neuro_ros.training.network.norm import SpreadNorm
+from neuro_ros.training.network.recurrent import recurrent_scan, shifted
+from neuro_ros.training.network.specs import ConvSpec, DenseSpec
+from neuro_ros.training.network.weights import WEIGHT_GRID, Rounding, bias_grid, on_grid
 
 __all__ = ["SpikingLayer"]
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.layers import IntegerNetwork
+from neuro_ros.training.network.layers import IntegerNetwork
 
 __all__ = ["MASTER_SUFFIX", "load_master_weights", "save_master_weights"]
 

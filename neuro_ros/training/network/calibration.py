@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from neuro_ros.training.layers import IntegerNetwork
+from neuro_ros.training.network.layers import IntegerNetwork
 
 __all__ = ["calibrate"]
 

@@ -5,8 +5,8 @@ Every window of a crop that is old enough is one decision: cross-entropy over th
 The network starts each crop at rest and carries its state through the switches of gesture inside, so it learns to
 let go of the last gesture. Activity regularisers keep each layer's mean rate inside a band.
 
-A run can be stopped and continued with the same bits (`neuro_ros.training.checkpoint`), and shared by several
-processes (`neuro_ros.training.distributed`).
+A run can be stopped and continued with the same bits (`neuro_ros.training.run.checkpoint`), and shared by several
+processes (`neuro_ros.training.run.distributed`).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from pathlib import Path
 
 import torch
 
-from neuro_ros.training.calibration import calibrate
-from neuro_ros.training.checkpoint import RunState, load_checkpoint, run_digest, save_checkpoint
 from neuro_ros.training.data import Batches
-from neuro_ros.training.distributed import ALONE, World
 from neuro_ros.training.errors import TrainingError, TrainingStoppedError
-from neuro_ros.training.guards import Watch
-from neuro_ros.training.layers import IntegerNetwork, StreamState
-from neuro_ros.training.losses import judged_windows, window_loss
-from neuro_ros.training.regularisers import regularised
-from neuro_ros.training.settings import TrainingSettings
+from neuro_ros.training.network.calibration import calibrate
+from neuro_ros.training.network.layers import IntegerNetwork, StreamState
+from neuro_ros.training.run.checkpoint import RunState, load_checkpoint, run_digest, save_checkpoint
+from neuro_ros.training.run.distributed import ALONE, World
+from neuro_ros.training.run.guards import Watch
+from neuro_ros.training.run.losses import judged_windows, window_loss
+from neuro_ros.training.run.regularisers import regularised
+from neuro_ros.training.run.settings import TrainingSettings
 
 __all__ = ["Progress", "TrainingSettings", "calibrate", "fit", "window_loss"]
 
@@ -48,7 +48,7 @@ class Progress:
     rates : tuple of float
         Spikes a neuron and step of each layer.
     warnings : tuple of str
-        What went wrong in silence since the update before, see `neuro_ros.training.guards`.
+        What went wrong in silence since the update before, see `neuro_ros.training.run.guards`.
     """
 
     update: int

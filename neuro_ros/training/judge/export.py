@@ -11,7 +11,7 @@ import numpy as np
 
 from neuro_ros.snn import Network
 from neuro_ros.training.errors import ExportError
-from neuro_ros.training.evaluation import RecordingScore
+from neuro_ros.training.judge.evaluation import RecordingScore
 
 __all__ = ["MAX_DEAD", "MAX_RATE", "MAX_SATURATED", "MAX_ZERO_WEIGHTS", "check_exportable", "zero_fractions"]
 

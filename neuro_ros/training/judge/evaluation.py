@@ -21,7 +21,7 @@ from neuro_ros.snn.decision import Evidence, decide_sequence, sharpen
 from neuro_ros.snn.engine import Engine
 from neuro_ros.training.data import StepStream
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.statistics import Reliability, reliability
+from neuro_ros.training.judge.statistics import Reliability, reliability
 
 __all__ = [
     "HALF_LIFE_S",

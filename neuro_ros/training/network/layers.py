@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stack of spiking layers whose forward pass computes the integers of the fixed-point engine.
 
-The layers are `neuro_ros.training.population`, their neurons `neuro_ros.training.neuron`, their weights
-`neuro_ros.training.weights`. The module knows no task and no data.
+The layers are `neuro_ros.training.network.population`, their neurons `neuro_ros.training.network.neuron`, their weights
+`neuro_ros.training.network.weights`. The module knows no task and no data.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import nn
 
 from neuro_ros.snn import Network
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.neuron import ARITHMETICS, LifState
-from neuro_ros.training.population import SpikingLayer
-from neuro_ros.training.specs import ConvSpec, DenseSpec
-from neuro_ros.training.surrogate import surrogate_kind
-from neuro_ros.training.weights import Rounding
+from neuro_ros.training.network.neuron import ARITHMETICS, LifState
+from neuro_ros.training.network.population import SpikingLayer
+from neuro_ros.training.network.specs import ConvSpec, DenseSpec
+from neuro_ros.training.network.surrogate import surrogate_kind
+from neuro_ros.training.network.weights import Rounding
 
 __all__ = ["ConvSpec", "DenseSpec", "IntegerNetwork", "SpikingLayer", "StreamState"]
 
@@ -66,7 +66,7 @@ class IntegerNetwork(nn.Module):
         Take the gradient of convolution weights from the spikes: quicker, and the same bits at any number of threads,
         but not the bits of torch's dense sum.
     surrogate : str
-        One of `neuro_ros.training.surrogate.SURROGATES`.
+        One of `neuro_ros.training.network.surrogate.SURROGATES`.
     rounding : Rounding, optional
         Of the weights while training; by default to the nearest, without noise.
 

@@ -8,7 +8,7 @@ import math
 import torch
 from torch.nn import functional
 
-from neuro_ros.training.settings import TrainingSettings
+from neuro_ros.training.run.settings import TrainingSettings
 
 __all__ = ["judged_windows", "window_loss"]
 

@@ -9,8 +9,8 @@ Forward, per neuron and step t, with the synaptic sum a of the step before (one 
     v_t = 0 where s_t, else w_t
 
 and v frozen at 0 for `refractory` steps after a spike. Backward, the roundings, the wrap and the reset are taken as
-constant (straight through), the step as a slope g of `neuro_ros.training.surrogate` at ``x = w_t / (vth << 6) - 1``.
-With ``G_t`` the gradient arriving at s_t::
+constant (straight through), the step as a slope g of `neuro_ros.training.network.surrogate` at
+``x = w_t / (vth << 6) - 1``. With ``G_t`` the gradient arriving at s_t::
 
     gw_t = G_t g(x_t) / (vth << 6) + (1 - s_t) k_v gw_{t+1}      zero where w_t was clipped or the neuron rests
     gu_t = gw_t + k_u gu_{t+1}
@@ -18,7 +18,7 @@ With ``G_t`` the gradient arriving at s_t::
 
 ``arithmetic="float"`` leaves out trunc, wrap and clipping: the network that the integers stand for, for comparing.
 A learnable reset value in place of the 0 is for research; no engine has it. On the CPU the loops are numba, on other
-devices torch (`neuro_ros.training.torch_neuron`): the same spikes.
+devices torch (`neuro_ros.training.network.torch_neuron`): the same spikes.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ import numpy as np
 import torch
 
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.kernels import CHUNK, LIMIT, advance, advance_any, retreat, retreat_plain
-from neuro_ros.training.surrogate import surrogate_kind, surrogate_slope
-from neuro_ros.training.threads import over_chunks
+from neuro_ros.training.network.kernels import CHUNK, LIMIT, advance, advance_any, retreat, retreat_plain
+from neuro_ros.training.network.surrogate import surrogate_kind, surrogate_slope
+from neuro_ros.training.network.threads import over_chunks
 
 __all__ = ["ARITHMETICS", "LifState", "Neuron", "scan", "surrogate_slope"]
 
@@ -51,7 +51,7 @@ class Neuron:
     beta : float
         Sharpness of the surrogate, above 0.
     surrogate : str
-        One of `neuro_ros.training.surrogate.SURROGATES`.
+        One of `neuro_ros.training.network.surrogate.SURROGATES`.
     arithmetic : str
         ``integer`` or ``float``.
     """
@@ -270,7 +270,7 @@ def scan(
     if a.device.type == "cpu":
         spikes, u, v, resting = _Scan.apply(late, bias, reset, neuron, state, counts)
     else:
-        from neuro_ros.training.torch_neuron import torch_scan
+        from neuro_ros.training.network.torch_neuron import torch_scan
 
         spikes, u, v, resting = torch_scan(late, bias, reset, neuron, state, counts)
     return spikes, replace(state, u=u, v=v, pending=flight, resting=resting)

@@ -18,9 +18,9 @@ import torch
 from neuro_ros.snn import NetworkError
 from neuro_ros.snn.limits import ACCUMULATOR_LIMIT, ACTIVATION_SHIFT
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.layers import IntegerNetwork
-from neuro_ros.training.population import VTH_LIMIT, SpikingLayer
-from neuro_ros.training.weights import WEIGHT_GRID
+from neuro_ros.training.network.layers import IntegerNetwork
+from neuro_ros.training.network.population import VTH_LIMIT, SpikingLayer
+from neuro_ros.training.network.weights import WEIGHT_GRID
 
 __all__ = ["LayerReport", "matched_spikes", "quantise"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from neuro_ros.training.data import Batches
-from neuro_ros.training.distributed import ALONE, World
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.layers import IntegerNetwork
-from neuro_ros.training.loop import Progress, TrainingSettings, calibrate, fit
+from neuro_ros.training.network.layers import IntegerNetwork
+from neuro_ros.training.run.distributed import ALONE, World
+from neuro_ros.training.run.loop import Progress, TrainingSettings, calibrate, fit
 
 __all__ = ["RunControl"]
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judging a model on a split of any data set, with the engine that flies; one recording in memory at a time.
 
-Per recording and per window as in `neuro_ros.training.evaluation`, but that a recording holds one class from its start
-to its end: its windows carry state and evidence from rest, as the node's do when it wakes.
+Per recording and per window as in `neuro_ros.training.judge.evaluation`, but that a recording holds one class from its
+start to its end: its windows carry state and evidence from rest, as the node's do when it wakes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from neuro_ros.snn import Model, create_engine
 from neuro_ros.snn.decision import Evidence, sharpen
 from neuro_ros.training.data import window_shape
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.evaluation import (
+from neuro_ros.training.judge.evaluation import (
     HALF_LIFE_S,
     NO_DECISION,
     THRESHOLD,

@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 from neuro_ros.snn import container
-from neuro_ros.training.distributed import ALONE, World
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.layers import IntegerNetwork
-from neuro_ros.training.settings import TrainingSettings
+from neuro_ros.training.network.layers import IntegerNetwork
+from neuro_ros.training.run.distributed import ALONE, World
+from neuro_ros.training.run.settings import TrainingSettings
 
 __all__ = [
     "Resumable",

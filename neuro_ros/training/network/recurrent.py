@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from neuro_ros.training.kernels import advance_any, retreat
-from neuro_ros.training.neuron import LifState, Neuron
-from neuro_ros.training.surrogate import surrogate_kind
+from neuro_ros.training.network.kernels import advance_any, retreat
+from neuro_ros.training.network.neuron import LifState, Neuron
+from neuro_ros.training.network.surrogate import surrogate_kind
 
 __all__ = ["recurrent_scan", "shifted"]
 
@@ -119,7 +119,7 @@ def recurrent_scan(
     weight : (cells, cells) float32
         Effective weights to (row) and from (column).
     neuron, counts, bias, state
-        As for `neuro_ros.training.neuron.scan`.
+        As for `neuro_ros.training.network.neuron.scan`.
     weight_exp : int
         Shift of the recurrent sums.
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from neuro_ros.training.errors import TrainingError
 
 if TYPE_CHECKING:
-    from neuro_ros.training.loop import Progress
+    from neuro_ros.training.run.loop import Progress
 
 __all__ = ["Curves", "smoothed"]
 

@@ -46,7 +46,7 @@ class TrainingSettings:
         Factor on the mean rate of all neurons, for networks that spend little energy.
     weight_floor, weight_floor_cost : float
         Magnitude below which a weight that is not zero costs [grid units], and the factor; see
-        `neuro_ros.training.regularisers.weight_floor_cost` for what this cannot do.
+        `neuro_ros.training.run.regularisers.weight_floor_cost` for what this cannot do.
     chunk_steps : int
         Truncation of time: gradients reach back to the start of a chunk of so many steps, the state goes on; a
         multiple of the bins of a window, 0 = the whole crop.

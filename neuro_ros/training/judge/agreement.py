@@ -17,7 +17,7 @@ from neuro_ros.snn import Model
 from neuro_ros.snn.engine import Engine
 from neuro_ros.training.data import StepStream
 from neuro_ros.training.errors import TrainingError
-from neuro_ros.training.layers import IntegerNetwork
+from neuro_ros.training.network.layers import IntegerNetwork
 
 __all__ = ["engine_spikes", "mismatches", "network_of", "network_spikes"]
 
@@ -34,7 +34,7 @@ def network_of(model: Model, network: IntegerNetwork, weights: Mapping[str, npt.
     network : IntegerNetwork
         Of the same layers; changed in place.
     weights : mapping of str to float32 array
-        See `neuro_ros.training.master`.
+        See `neuro_ros.training.network.master`.
 
     Returns
     -------

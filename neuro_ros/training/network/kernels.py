@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiled loops of `neuro_ros.training.neuron`: neurons of all samples in one row, begin..end of them a call.
+"""The compiled loops of `neuro_ros.training.network.neuron`: neurons of all samples in one row, begin..end a call.
 
 What the plain case costs is memory traffic, so it has loops of its own; `advance_any` and `retreat` know everything.
 The state is held in float64: products stay below 2^36 and the factors are multiples of 1 / 4096, so that every value
@@ -152,7 +152,7 @@ def retreat(
     Parameters
     ----------
     kind : int
-        Place in `neuro_ros.training.surrogate.SURROGATES`.
+        Place in `neuro_ros.training.network.surrogate.SURROGATES`.
     of_bias, of_reset : (n,) float64
         Incremented by the gradients of each neuron's bias and reset value.
     """

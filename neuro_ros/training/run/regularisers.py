@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from neuro_ros.training.layers import IntegerNetwork
-from neuro_ros.training.settings import TrainingSettings
+from neuro_ros.training.network.layers import IntegerNetwork
+from neuro_ros.training.run.settings import TrainingSettings
 
 __all__ = ["band_cost", "regularised", "silence_cost", "weight_floor_cost"]
 

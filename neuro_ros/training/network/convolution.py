@@ -16,7 +16,7 @@ import numba as nb
 import numpy as np
 import torch
 
-from neuro_ros.training.threads import over_chunks
+from neuro_ros.training.network.threads import over_chunks
 
 __all__ = ["SpikeConv2d"]
 

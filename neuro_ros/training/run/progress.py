@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from neuro_ros.training.loop import Progress
+    from neuro_ros.training.run.loop import Progress
 
 __all__ = ["ProgressLine"]
 
