@@ -78,7 +78,9 @@ def test_training_engine_and_float_twin_on_the_shipped_model(counts):
     model, weights = shipped()
     shape = window_shape(model)
     network = network_of(model, gesture_network(shape), weights)
-    clips = simulate_recordings(range(20_000, 20_000 + counts("subjects compared spike for spike", reduced=1, full=60)), 1.0, 13, shape, "test")
+    clips = simulate_recordings(
+        range(20_000, 20_000 + counts("subjects compared spike for spike", reduced=1, full=60)), 1.0, 13, shape, "test"
+    )
     engine = create_engine(model)
     compared = 0
     for stream, _ in clips:
