@@ -23,7 +23,7 @@ from neuro_ros.snn import load_model
 
 BY_NAME = {fault.name: fault for fault in trial.FAULTS}
 #: Scenes of this length are enough for a fault that is there from the start: ten seconds of silence, or fifteen of motion
-#: that clearly is some (a moving background blurs a third of the seconds), and three reports.
+#: where a moving background makes many a second no evidence, and three reports.
 SECONDS = 45.0
 
 
