@@ -279,17 +279,23 @@ def main():
         if yardstick is not None:
             measured["yardstick"][split] = measure_yardstick(yardstick, shape, shown, answers)
             say(f"{split}, plain network: {measured['yardstick'][split]}")
+
+    def keep():
+        record_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+    keep()
     if "agreement" in args.only:
         measured["agreement"] = {
             split: measure_agreement(model, weights, shown, shape) for split, shown in clips.items()
         }
         say(f"spikes: {measured['agreement']}")
+    keep()
     if "lava" in args.only:
         measured["lava"] = measure_lava(model, clips["test"], args.lava_clips)
     if "cost" in args.only:
         measured["cost"] = measure_cost(model, clips["test"])
         say(f"cost: {measured['cost']}")
-    record_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    keep()
     draw_confusion(Path(__file__).parent / "gestures" / "confusion.svg", record)
     write_card(args.model.with_suffix(".md"), model, record, args.model.stat().st_size)
 

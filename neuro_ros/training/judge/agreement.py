@@ -57,7 +57,8 @@ def network_of(model: Model, network: IntegerNetwork, weights: Mapping[str, npt.
             population.vth.fill_(layer.neuron.vth)
         exported = population.export()
         ours, theirs = exported.connection.tensors(), layer.connection.tensors()
-        if exported.neuron != layer.neuron or any(not np.array_equal(ours[name], theirs[name]) for name in theirs):
+        registers = [(neuron.du, neuron.dv, neuron.vth) for neuron in (exported.neuron, layer.neuron)]
+        if registers[0] != registers[1] or any(not np.array_equal(ours[name], theirs[name]) for name in theirs):
             raise TrainingError(f"the weights of layer '{layer.name}' are not those that the model was made of")
     return network
 

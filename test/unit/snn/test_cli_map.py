@@ -39,7 +39,7 @@ def test_the_shipped_model_fits_with_activity_of_a_recording(capsys):
     result = run_json(capsys, "gesture", "--chip", "loihi1", "--recording", AEDAT4)
     assert result["fits"] is True
     assert result["violations"] == []
-    assert result["cores"] == len(result["per_core"]) == 8
+    assert result["cores"] == len(result["per_core"]) == 9
     assert result["activity"] == f"recording {AEDAT4.name}"
     own = json.loads(run_json_of_run(capsys))
     operations = dict.fromkeys(own["synaptic_ops_per_layer"], 0.0)
@@ -48,8 +48,8 @@ def test_the_shipped_model_fits_with_activity_of_a_recording(capsys):
     assert operations == pytest.approx(own["synaptic_ops_per_layer"])
     assert result["steps"] == own["steps"]
     busy = result["utilisation"]
-    assert len(busy["per_core"]) == 8
-    assert sum(busy["histogram"]) == 8
+    assert len(busy["per_core"]) == 9
+    assert sum(busy["histogram"]) == 9
     assert busy["max"] == max(busy["per_core"])
     energy = result["energy_estimate"]
     assert energy["estimate"] is True
@@ -106,8 +106,8 @@ def test_placement_seed_changes_places_only(capsys):
     rows, drawn = (
         run_json(capsys, "gesture", "--chip", "loihi1", *QUICK, *more) for more in ((), ("--placement-seed", "7"))
     )
-    assert [core["place"] for core in rows["per_core"]] == list(range(8))
-    assert [core["place"] for core in drawn["per_core"]] != list(range(8))
+    assert [core["place"] for core in rows["per_core"]] == list(range(9))
+    assert [core["place"] for core in drawn["per_core"]] != list(range(9))
     assert [{**core, "place": 0} for core in rows["per_core"]] == [{**core, "place": 0} for core in drawn["per_core"]]
 
 
