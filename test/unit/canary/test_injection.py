@@ -22,8 +22,8 @@ from neuro_ros.gestures import LABELS
 from neuro_ros.snn import load_model
 
 BY_NAME = {fault.name: fault for fault in trial.FAULTS}
-#: Scenes of this length are enough for a fault that is there from the start: ten seconds of silence, or fifteen of motion
-#: where a moving background makes many a second no evidence, and three reports.
+#: Scenes of this length are enough for a fault that is there from the start: ten seconds of silence, or fifteen of
+#: motion where a moving background makes many a second no evidence, and three reports.
 SECONDS = 45.0
 
 
