@@ -74,7 +74,8 @@ def test_every_message_is_kept_in_order_with_its_time(bed, tmp_path, capfd):
     assert "windows 50  gestures 0  last -  lost 0  clock LOCKED" in printed
     with Reader(tmp_path / "bag") as reader:
         latched = {c.topic for c in reader.connections if c.ext.offered_qos_profiles[0].durability.name != "VOLATILE"}
-    assert latched == {f"{bed.namespace}/{name}" for name in ("clock/model", "thermal/compensation", "canary/report")}
+    kept = ("clock/model", "thermal/compensation", "rollout", "canary/report")
+    assert latched == {f"{bed.namespace}/{name}" for name in kept}
 
 
 def test_it_ends_by_itself_after_the_last_gesture(bed, tmp_path):
