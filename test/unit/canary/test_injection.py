@@ -87,7 +87,8 @@ def test_healthy_scenes_raise_nothing(model, counts):
 
 
 def test_a_baseline_is_measured_by_what_will_judge_by_it(tmp_path, model):
-    scenes = [Scene(STILL, 1.0), *(Scene(label, 3.0, 31_950 + label % 2) for label in range(6))]
+    # The plain look, in which every second of a gesture is evidence, so that reports can be counted.
+    scenes = [Scene(STILL, 1.0), *(Scene(label, 3.0, 31_950 + label % 2, split="") for label in range(6))]
     baseline = measure_baseline("gesture", scenes, 3, measured={"split": "none"})
     assert (baseline.model_id, baseline.model_digest) == (model.model_id, model.digest)
     assert [layer.name for layer in baseline.layers] == [layer.name for layer in model.network.layers]
