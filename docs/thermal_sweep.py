@@ -7,8 +7,7 @@ Writes thermal_sweep.json and thermal_sweep.svg there and prints the table of do
 matplotlib; takes some minutes on one idle core (``--only`` measures a part and keeps the rest of the file). Every clip
 and every stream runs at every temperature, once with the registers of the model and once with compensated ones. The
 chip is emulated (`neuro_ros.thermal.chip`), the gestures are simulated (test split, the seed of the model card, but
-1.5 s long);
-nothing here was measured on a chip or on people.
+1.5 s long); nothing here was measured on a chip or on people.
 """
 
 import argparse
