@@ -116,7 +116,7 @@ def test_a_killed_worker_costs_one_window_and_the_state_since_the_last_save(mode
         core.receive("spikes", first, 0)
         saved = core.snapshot("a")
         os.kill(core._network.engine.worker_pid, signal.SIGKILL)
-        assert core.receive("spikes", second, 0) == ()
+        assert not core.receive("spikes", second, 0)
         assert core.counters.failed == 1
         after = core.snapshot("a")
         for own, other in zip(after.layers, saved.layers, strict=True):

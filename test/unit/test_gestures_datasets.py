@@ -127,7 +127,7 @@ def test_simulated_recordings_are_a_data_set(tmp_path, capsys):
     assert dataset.labels == ("arm_roll", "other")
     assert {entry.subject for entry in dataset.entries} == {"0", "1", "2"}
     (expected,) = (entry for entry in dataset.of_split("test") if entry.label == 0)
-    clip = GestureSimulator(seed=0).clip("arm_roll", 0.06, int(expected.subject))
+    clip = GestureSimulator(seed=0, split="train").clip("arm_roll", 0.06, int(expected.subject))
     assert dataset.load(expected).events["t"].tolist() == clip["t"].tolist()
 
 
