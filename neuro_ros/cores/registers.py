@@ -71,19 +71,20 @@ class RegisterCompensation:
         self._reason = ""
         return True
 
-    def adopt(self, state: NetworkState) -> None:
-        """Take what a restored state was compensated with for what is in force, unless something is in force already.
+    def adopt(self, state: NetworkState) -> bool:
+        """Take what a restored state was compensated with for what is in force; False when something is already.
 
         The id that telemetry then tells lets thermal_compensation go on from there rather than start at the model's
         own values, and a digital chip puts these back.
         """
         if not state.compensation_id or self.applied_id or self._in_force:
-            return
+            return False
         self.applied_id, self._model_id = state.compensation_id, state.model_id
         self._in_force = {
             name: {"du": own["du"], "dv": own["dv"]}
             for name, own in zip(state.layer_names, state.registers, strict=True)
         }
+        return True
 
     def _models_own(self, engine: Engine | None) -> dict[str, dict[str, int]]:
         """Return the model's own values of whatever is changed: the chip turned out to be one that does not drift."""

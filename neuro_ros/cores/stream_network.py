@@ -279,7 +279,8 @@ class StreamNetwork:
             raise StateError(
                 f"the state holds evidence for {len(state.evidence)} classes, not {len(self.model.labels)}"
             )
-        self.registers.adopt(state)
+        if self.registers.adopt(state) and self._engine is not None:
+            self.registers.apply(self._engine)  # the stream in the engine runs with them from now on, too
         name = stream_id or state.stream_id
         stream = self.streams.get(name) or self.add(name)
         if name == self._current:

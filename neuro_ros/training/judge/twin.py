@@ -89,7 +89,8 @@ class FloatTwin:
         """
         shape = self.model.network.input_shape
         depth = self.model.network.depth if tail else 0
-        cells = np.stack([np.unpackbits(stream.bits, axis=1) for stream in streams], axis=1)
+        size = int(np.prod(shape))  # the last byte of a step may be filled up
+        cells = np.stack([np.unpackbits(stream.bits, axis=1, count=size) for stream in streams], axis=1)
         steps, batch = cells.shape[:2]
         flow = torch.zeros((steps + depth, batch, *shape))
         flow[:steps] = torch.from_numpy(cells.reshape(steps, batch, *shape))

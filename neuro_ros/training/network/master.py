@@ -7,6 +7,7 @@ threshold mantissas belong to the model.
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,10 @@ def load_master_weights(path: Path) -> dict[str, npt.NDArray[np.float32]]:
         If the file is missing, no such archive, or holds anything but float32.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: numpy leaves a file that is no archive to the search for garbage.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             weights = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise TrainingError(f"{path}: these are no master weights: {error}") from None
     wrong = [name for name, array in weights.items() if array.dtype != np.float32]
     if wrong or not weights:

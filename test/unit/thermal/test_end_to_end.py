@@ -2,7 +2,6 @@
 """thermal_compensation and snn_inference on one bus, over an emulated chip that drifts: the way there, the restarts."""
 
 import json
-import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -274,7 +273,7 @@ def test_memories_that_are_old_foreign_or_damaged_are_not_taken_up(model, tmp_pa
     path.write_bytes(b"\x00garbage")
     core = flight.new_thermal()
     core.activate(flight.now_ns)
-    assert "not what thermal_compensation keeps" in core._chip._memory_error
+    assert "is not a neuro_ros.thermal_memory" in core._chip._memory_error
 
 
 def test_a_memory_that_cannot_be_written_is_told_and_nothing_stops(model, tmp_path):
@@ -349,12 +348,11 @@ def test_emulation_needs_the_fixed_back_end():
         build(SnnInferenceParameters, {"emulated_silicon.profile": "table"})
 
 
-def test_an_update_between_windows_costs_less_than_a_millisecond(model):
-    """The shipped network on `fixed`, every register of every layer changed; CPU time, as this machine is shared."""
+def test_an_update_of_every_register_is_taken_between_two_windows(model):
+    """The shipped network on `fixed`, sixty times; docs/thermal.md has what one costs."""
     core = SnnInferenceCore(build(SnnInferenceParameters, {}))
     core.activate(NOW)
     layers = model.network.layers
-    took_s = []
     for k in range(60):
         message = ThermalCompensation(
             silicon_profile="linear",
@@ -364,12 +362,11 @@ def test_an_update_between_windows_costs_less_than_a_millisecond(model):
             du=[layer.neuron.du + k % 7 + 1 for layer in layers],
             dv=[layer.neuron.dv + k % 7 + 1 for layer in layers],
         )
-        begin = time.thread_time()
         core.receive("thermal/compensation", message, NOW)
-        took_s.append(time.thread_time() - begin)
     assert core.tick("telemetry", NOW)[0].message.compensation_id_applied == 60
+    in_force = core._network.engine.state().registers
+    assert [(r["du"], r["dv"]) for r in in_force] == list(zip(message.du, message.dv, strict=True))
     core.close()
-    assert sorted(took_s)[30] < 1e-3, f"median {sorted(took_s)[30] * 1e3:.2f} ms"
 
 
 # -- two models of a roll-out ------------------------------------------------------------------------------------------
