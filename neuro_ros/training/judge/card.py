@@ -190,8 +190,8 @@ def _compared(record: Mapping[str, Any]) -> list[str]:
         lava = measured["lava"]
         lines += [
             f"Lava's processes and the engine differ in {lava['mismatches']} of {lava['spikes']} spikes on a sample of",
-            f"{lava['recordings']} recordings of the test split, two of each class by different subjects; Lava answers",
-            f"{lava['right']} of them rightly.",
+            f"{lava['recordings']} recordings of the test split, the classes in turn, each by another subject; Lava",
+            f"answers {lava['right']} of them rightly.",
         ]
     return lines
 
@@ -232,7 +232,9 @@ def _cost(record: Mapping[str, Any]) -> list[str]:
     estimate = (
         "no estimate: a figure of the chip is not published"
         if power is None or power != power
-        else f"{1e3 * power:.2g} mW in real time, an estimate ({energy['confidence']})"
+        else f"{power:.3g} W in real time, {energy['static_j'] / energy['total_j']:.2%} of it static, and "
+        f"{1e6 * (energy['total_j'] - energy['static_j']) / cost['windows']:.1f} microjoule a window beside it; "
+        f"an estimate ({energy['confidence']} confidence)"
     )
     return [
         "",
