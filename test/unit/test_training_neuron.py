@@ -6,27 +6,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from network_spikes import engine_spikes
 
-from neuro_ros.snn import Conv2d, Dense, Layer, Lif, Model, Network, create_engine
+from neuro_ros.snn import Conv2d, Dense, Layer, Lif, Network
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.network.layers import ConvSpec, DenseSpec, IntegerNetwork
 from neuro_ros.training.network.neuron import Neuron, scan, surrogate_slope
 from neuro_ros.training.network.weights import on_grid
-
-
-def engine_spikes(network: Network, spikes: np.ndarray) -> list[np.ndarray]:
-    """Run (steps, c, h, w) through the fixed-point engine; return (steps, cells) of every layer."""
-    steps = len(spikes)
-    labels = tuple(f"class_{i}" for i in range(network.classes))
-    engine = create_engine(Model(network, labels, 5_000_000 * steps, steps), "fixed")
-    result = engine.run_window(np.flatnonzero(spikes.reshape(-1)).astype(np.uint32), steps, record=True)
-    outputs = [np.zeros((steps, int(np.prod(shape))), bool) for shape in network.shapes]
-    for t, layers in enumerate(result.steps):
-        for k, indices in enumerate(layers):
-            outputs[k][t, indices] = True
-    engine.close()
-    return outputs
-
 
 SPECS = {
     "conv and dense": (
