@@ -2,7 +2,7 @@
 """The canary: what the running network does, whether that is a reason to worry, and how a new one is rolled out."""
 
 from neuro_ros.canary.alarms import ALARMS, Alarm, AlarmBoard, AlarmLimits, alarm_names, suggest_remap
-from neuro_ros.canary.baseline import BASELINE_SUFFIX, Baseline, LayerBaseline, find_baselines, load_baseline
+from neuro_ros.canary.baseline import BASELINE_SUFFIX, Baseline, LayerBaseline, Spread, find_baselines, load_baseline
 from neuro_ros.canary.comparison import Answer, ArmComparison
 from neuro_ros.canary.errors import BaselineError, CanaryError, RolloutError
 from neuro_ros.canary.limits import Limits, limit
@@ -51,6 +51,7 @@ __all__ = [
     "SceneWindow",
     "SelfTestAnswer",
     "SlidingSketch",
+    "Spread",
     "Standing",
     "Switch",
     "Transition",

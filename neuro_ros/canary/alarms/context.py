@@ -117,7 +117,7 @@ class PolarityAlarm:
             5.0, "time with motion over which the share is averaged", unit="s", minimum=1.0, maximum=3600.0
         )
         isolated_change: float = limit(
-            0.05,
+            0.04,
             "difference from one half, on the side where the baseline is not, that the share of ON among isolated "
             "cells may have",
             minimum=0.0,
