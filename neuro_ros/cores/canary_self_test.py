@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neuro_ros.canary.probe import Probe, SelfTestAnswer, build_probe
 from neuro_ros.snn import Engine, EngineError, LendsWeights, Model
@@ -44,6 +45,10 @@ class SelfTest:
 
     def __init__(self, model: Model, engine: Engine | None) -> None:
         self._probe: Probe = build_probe(model.network.input_shape, model.bins)
+        self._live: Engine | None = None
+        self._engine: Engine | None = None
+        self._spikes = np.zeros(0, np.int64)
+        self._checksums: list[int] = []
         self._borrow(engine)
         self.restart()
 
@@ -80,6 +85,8 @@ class SelfTest:
             self._left = 0
             self.reason = "" if period_s else "switched off"
             return
+        if self._left:
+            return
         # A clock that stepped back must not put the next test off.
         if self._begun_ns is not None and 0 <= now_ns - self._begun_ns < period_s * _NS_PER_S:
             return
@@ -92,9 +99,8 @@ class SelfTest:
         self.reason = ""
         self._engine.reset()
         self._engine.clear_neuron_spikes()
-        layers = len(engine.model.network.layers)
-        self._spikes = np.zeros(layers, np.int64)
-        self._checksums = [0] * layers
+        self._checksums = [0] * len(engine.model.network.layers)
+        self._spikes = np.zeros(len(self._checksums), np.int64)
         self._left = len(self._probe.windows)
 
     def step(self) -> None:
@@ -113,9 +119,8 @@ class SelfTest:
             self.answered_ns = self._begun_ns
             self.done += 1
 
-    def _window(self, engine: Engine, cells: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> None:
+    def _window(self, engine: Engine, cells: NDArray[np.uint32]) -> None:
         self._spikes += engine.run_window(cells, self._probe.bins).layer_spikes
         for index, (layer, counts) in enumerate(zip(engine.state().layers, engine.neuron_spikes(), strict=True)):
             for values, kind in ((layer.u, "<i4"), (layer.v, "<i4"), (counts, "<i8")):
-                plain = np.ascontiguousarray(values, kind)
-                self._checksums[index] = zlib.crc32(plain.view(np.uint8).ravel(), self._checksums[index])
+                self._checksums[index] = zlib.crc32(values.astype(kind).tobytes(), self._checksums[index])
