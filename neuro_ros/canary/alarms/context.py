@@ -98,7 +98,9 @@ class PolarityAlarm:
     """
 
     name: ClassVar[str] = "polarity"
-    advice: ClassVar[str] = "check the camera driver's polarities, biases and filters"
+    advice: ClassVar[str] = (
+        "check the camera driver's polarities, biases and filters, or set its limits to this camera's noise"
+    )
 
     @dataclass(frozen=True)
     class Limits(base.Limits):

@@ -68,5 +68,5 @@ def _compare(report: LayerReport, observation: Observation) -> Verdict:
     else:
         change = f", {abs(found / expected - 1):.0%} {'more' if found > expected else 'less'}" if expected else ""
         what = f"{found} spikes instead of {expected}{change}"
-    whose = of_whom or " that were measured"
-    return Verdict(True, f"layer {names[index]} answers the self-test with {what}: its weights are not those{whose}")
+    whose = f"the one{of_whom}" if stands_in else "the layer that was measured"
+    return Verdict(True, f"layer {names[index]} answers the self-test with {what}: it is not {whose}")

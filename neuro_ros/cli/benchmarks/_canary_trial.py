@@ -33,6 +33,7 @@ __all__ = [
     "Fault",
     "Flights",
     "change_weights",
+    "channels",
     "faults",
     "healthy_flight",
     "healthy_scenes",
@@ -127,7 +128,7 @@ class Fault:
         sound = load_model(model_path(model))
         if self.dead:
             wrong = change_weights(
-                sound, self.layer, lambda weight: np.where(_channel(weight) < self.dead, 0.0, weight)
+                sound, self.layer, lambda weight: np.where(channels(weight) < self.dead, 0.0, weight)
             )
         else:
             wrong = change_weights(sound, self.layer, lambda weight: self.factor * weight)
@@ -136,7 +137,8 @@ class Fault:
         return str(path)
 
 
-def _channel(weight: np.ndarray) -> np.ndarray:
+def channels(weight: np.ndarray) -> np.ndarray:
+    """Return the output channel of each weight, in a form that broadcasts."""
     return np.arange(len(weight)).reshape(-1, *[1] * (weight.ndim - 1))
 
 
@@ -156,8 +158,8 @@ def faults(model: Model) -> tuple[Fault, ...]:
     A quarter of the channels of the first two layers, half of the ones behind them, which have more to spare.
     """
     names = [layer.name for layer in model.network.layers]
-    channels = [shape[0] for shape in model.network.shapes]
-    hidden = list(enumerate(zip(names, channels, strict=True)))[:-1]
+    widths = [shape[0] for shape in model.network.shapes]
+    hidden = list(enumerate(zip(names, widths, strict=True)))[:-1]
     return (
         *(_scaled(name, factor) for name in names for factor in (0.5, 0.7, 1.5, 2.0)),
         *(_dead(name, of // 4 if index < 2 else of // 2, of) for index, (name, of) in hidden),

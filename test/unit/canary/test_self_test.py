@@ -105,8 +105,18 @@ def test_weights_of_any_layer_that_are_scaled_are_found_and_named(model, factor)
     for index, layer in enumerate(model.network.layers):
         found = answer(trial.change_weights(model, layer.name, lambda weight: factor * weight))
         assert found.first_difference(usual) == index
-        # Far from a close call: the count alone would tell.
-        assert abs(found.spikes[index] / usual.spikes[index] - 1.0) > 0.02
+        assert found.spikes[index] != usual.spikes[index], "the count alone would tell"
+
+
+def test_dead_channels_of_any_layer_are_found_and_named(model):
+    usual = answer(model)
+    for index, layer in enumerate(model.network.layers):
+        dead = max(1, model.network.shapes[index][0] // 4)
+
+        def change(weight, dead=dead):
+            return np.where(trial.channels(weight) < dead, 0.0, weight)
+
+        assert answer(trial.change_weights(model, layer.name, change)).first_difference(usual) == index
 
 
 def test_one_weight_off_by_the_least_step_is_found_in_the_first_layers(model):
@@ -191,8 +201,7 @@ def test_one_wrong_answer_is_enough_and_one_right_one_clears():
     assert count == 3
     assert [bool(text) for text in texts] == [False, False, True, False]
     assert texts[2] == (
-        "layer out answers the self-test with 15 spikes instead of 10, 50% more: its weights are not those that were "
-        "measured"
+        "layer out answers the self-test with 15 spikes instead of 10, 50% more: it is not the layer that was measured"
     )
     ((text,), _) = judged([SelfTestAnswer(7, (100, 10), (9, 9))])
     assert text.startswith("layer conv answers the self-test with 100 spikes as usual, but not with the same ones")
@@ -210,7 +219,7 @@ def test_a_model_without_a_baseline_of_its_own_is_another_one_unless_it_is_on_tr
     wrong = SelfTestAnswer(7, (90, 10), (1, 2))
     ((text,), _) = judged([wrong], model_id="m-ffffffffffff")
     assert text == (
-        "layer conv answers the self-test with 90 spikes instead of 100, 10% less: its weights are not those of "
+        "layer conv answers the self-test with 90 spikes instead of 100, 10% less: it is not the one of "
         "m-0123456789ab, which stands in for m-ffffffffffff"
     )
     assert judged([wrong], model_id="m-ffffffffffff", on_trial=True) == ([""], 0)
