@@ -30,8 +30,8 @@ from neuro_ros.canary.errors import BaselineError
 __all__ = ["Probe", "SelfTestAnswer", "build_probe"]
 
 _SEED = 0x5E1F
-#: Windows, and edges in them, one to so many in turn: from what a slow arm sets to more than people do. More windows wake
-#: more neurons, and find more single weights in the last layers (docs/canary.md); these take less than a second at 20 Hz.
+#: Windows, and edges in them, one to so many in turn: from what a slow arm sets to more than people do. More windows
+#: wake more neurons, and find more single weights in the last layers (docs/canary.md); these take 0.8 s at 20 Hz.
 _WINDOWS = 16
 _MOST_EDGES = 8
 #: Of 256 cells that an edge passes over in a bin, so many are set.
