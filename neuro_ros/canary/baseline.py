@@ -11,7 +11,11 @@ Layout, version 1::
     {"format": "neuro_ros.baseline", "version": 1, "model_id": ..., "model_digest": ..., "measured": {...},
      "layers": [{"name", "neurons", "rate": relation, "silent": relation, "saturated": share}, ...],
      "margin": {"expected": [a class each], "windows": [...], "spread": ...}, "accuracy": {...},
-     "on_share": {...}, "latency": {...}}
+     "on_share": {...}, "latency": {...},
+     "self_test": {"probe", "spikes": [a layer each], "checksums": [a layer each]},
+     "isolated_on": {"mean", "spread", "low", "high"}}
+
+The last two came later and may be missing; the alarms that need them have no evidence then.
 
 This module refuses to know how a network is run.
 """
@@ -27,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from neuro_ros.canary.errors import BaselineError
+from neuro_ros.canary.probe import SelfTestAnswer
 from neuro_ros.canary.relation import Relation
 from neuro_ros.documents import DocumentError, read_json, write_atomically
 
@@ -38,6 +43,7 @@ __all__ = [
     "LayerBaseline",
     "Level",
     "MarginBaseline",
+    "Spread",
     "find_baselines",
     "load_baseline",
 ]
@@ -59,6 +65,19 @@ class Level:
     def __post_init__(self) -> None:
         if not (0.0 <= self.mean < math.inf and 0.0 <= self.spread < math.inf):
             raise BaselineError(f"mean {self.mean!r} and spread {self.spread!r} must be finite and at least 0")
+
+
+@dataclass(frozen=True)
+class Spread(Level):
+    """A level with the least and the greatest scene."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 <= self.low <= self.high < math.inf:
+            raise BaselineError(f"{self.low!r} and {self.high!r} must be finite, at least 0 and ascending")
 
 
 @dataclass(frozen=True)
@@ -125,6 +144,10 @@ class Baseline:
         ``window_time_p50_s``, ``window_time_p99_s``, ``step_time_p99_s`` [s], on the computer that `measured` names.
     measured : mapping
         On which data, how much of it, with what, and where.
+    self_test : SelfTestAnswer or None
+        What its layers answer to the probe; None = the file is older than the self-test.
+    isolated_on : Spread or None
+        Share of ON among isolated cells, see `isolated`; None = not measured.
     """
 
     model_id: str
@@ -135,6 +158,12 @@ class Baseline:
     on_share: Level
     latency: Mapping[str, float] = field(default_factory=dict)
     measured: Mapping[str, Any] = field(default_factory=dict)
+    self_test: SelfTestAnswer | None = None
+    isolated_on: Spread | None = None
+
+    def __post_init__(self) -> None:
+        if self.self_test is not None and len(self.self_test.spikes) != len(self.layers):
+            raise BaselineError(f"a self-test of {len(self.self_test.spikes)} layers for {len(self.layers)}")
 
     def layer(self, name: str) -> LayerBaseline | None:
         """Return a layer by name; None when the model has no such layer."""
@@ -166,6 +195,8 @@ class Baseline:
             "accuracy": _level(self.accuracy),
             "on_share": _level(self.on_share),
             "latency": {name: _short(value) for name, value in self.latency.items()},
+            **({"self_test": self.self_test.as_dict()} if self.self_test is not None else {}),
+            **({"isolated_on": _spread(self.isolated_on)} if self.isolated_on is not None else {}),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -256,6 +287,8 @@ def _from_dict(values: Mapping[str, Any]) -> Baseline:
         on_share=_as_level(values["on_share"]),
         latency={str(name): float(value) for name, value in values["latency"].items()},
         measured=dict(values["measured"]),
+        self_test=SelfTestAnswer.from_dict(values["self_test"]) if "self_test" in values else None,
+        isolated_on=_as_spread(values["isolated_on"]) if "isolated_on" in values else None,
     )
 
 
@@ -265,6 +298,14 @@ def _as_level(values: Mapping[str, Any]) -> Level:
 
 def _level(level: Level) -> dict[str, float]:
     return {"mean": _short(level.mean), "spread": _short(level.spread)}
+
+
+def _as_spread(values: Mapping[str, Any]) -> Spread:
+    return Spread(*(float(values[name]) for name in ("mean", "spread", "low", "high")))
+
+
+def _spread(spread: Spread) -> dict[str, float]:
+    return {**_level(spread), "low": _short(spread.low), "high": _short(spread.high)}
 
 
 def _text(value: Any) -> str:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from neuro_ros.canary.baseline import Baseline, LayerBaseline, Level, MarginBaseline
+from neuro_ros.canary.baseline import Baseline, LayerBaseline, Level, MarginBaseline, Spread
 from neuro_ros.canary.errors import BaselineError
 from neuro_ros.canary.observation import LayerReport
+from neuro_ros.canary.probe import SelfTestAnswer
 from neuro_ros.canary.relation import Relation
 
 __all__ = ["MOVING_SHARE", "BaselineBuilder"]
@@ -45,6 +46,7 @@ class BaselineBuilder:
         self._saturated = np.zeros(len(layers))
         self._margins: list[tuple[int, int, float]] = []
         self._outcomes: list[tuple[int, bool]] = []
+        self._self_test: SelfTestAnswer | None = None
 
     def begin_scene(self) -> None:
         """Begin another scene."""
@@ -54,6 +56,7 @@ class BaselineBuilder:
         """Take a report; one of a still or half-still scene tells of saturation alone."""
         if report.layer != tuple(self._layers):
             raise BaselineError(f"a report of layers {report.layer} does not fit {tuple(self._layers)}")
+        self._self_test = report.self_test or self._self_test
         if not math.isnan(report.input_rate):
             self._saturated = np.maximum(self._saturated, np.array(report.saturated_neurons) / self._neurons)
         if report.input_rate > 0.0 and report.motion(0.0) >= MOVING_SHARE:
@@ -99,6 +102,9 @@ class BaselineBuilder:
                 )
             )
         on_shares = _by_scene((scene, report.on_share) for scene, report in self._moving)
+        isolated = _by_scene(
+            (scene, report.isolated_on / report.isolated) for scene, report in self._moving if report.isolated
+        )
         right = _by_scene((scene, float(hit)) for scene, hit in self._outcomes)
         return Baseline(
             model_id=model_id,
@@ -109,6 +115,8 @@ class BaselineBuilder:
             on_share=_level(on_shares) if on_shares else Level(0.5, 0.5),
             latency=dict(latency or {}),
             measured=dict(measured or {}),
+            self_test=self._self_test,
+            isolated_on=_spread(isolated) if isolated else None,
         )
 
     def _margin(self) -> MarginBaseline:
@@ -137,3 +145,8 @@ def _by_scene(pairs: Any) -> list[float]:
 def _level(values: Sequence[float]) -> Level:
     mean = math.fsum(values) / len(values)
     return Level(mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values)))
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    level = _level(values)
+    return Spread(level.mean, level.spread, min(values), max(values))

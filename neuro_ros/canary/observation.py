@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from neuro_ros.canary.baseline import Baseline
+from neuro_ros.canary.probe import SelfTestAnswer
 
 __all__ = ["LayerReport", "Observation", "Verdict"]
 
@@ -39,6 +40,12 @@ class LayerReport:
         Of each core, 0..1; empty = not on a chip.
     leader : int
         Class that led in most windows; -1 = none, or not known.
+    isolated, isolated_on : int
+        Isolated cells of all windows, see `isolated`, and those of them with polarity ON.
+    self_test : SelfTestAnswer or None
+        Of the last self-test; None = none was run.
+    self_test_ns : int
+        When that was begun, by the network's clock [ns].
     """
 
     stamp_ns: int
@@ -54,6 +61,10 @@ class LayerReport:
     events_dropped: int = 0
     core_utilisation: tuple[float, ...] = ()
     leader: int = -1
+    isolated: int = 0
+    isolated_on: int = 0
+    self_test: SelfTestAnswer | None = None
+    self_test_ns: int = 0
 
     def motion(self, min_input_rate: float) -> float:
         """Return the share of the time with motion; judged by the input rate alone where no window was seen."""
@@ -92,6 +103,10 @@ class Observation:
         0 = not throttled.
     baseline : Baseline or None
         What is normal for the live model; None = nobody measured it.
+    model_id : str
+        The model that is judged; another one than the baseline's where that stands in for it.
+    on_trial : bool
+        Whether the model is on trial in a roll-out: said to be another version than the one before.
     """
 
     latency_p99_s: float = math.nan
@@ -108,6 +123,8 @@ class Observation:
     temperature_celsius: float = math.nan
     throttle_level: int = 0
     baseline: Baseline | None = None
+    model_id: str = ""
+    on_trial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuro_ros.cores.canary_self_test import SelfTest
 from neuro_ros.cores.chip_estimate import ChipEstimate
 from neuro_ros.cores.continuity import Position, Verdict, judge
 from neuro_ros.cores.core import Clocks
@@ -64,6 +65,8 @@ class Arm:
         Since the last telemetry.
     figures : dict of str to float
         Times of the last telemetry [s].
+    self_test : SelfTest
+        Of the weights.
 
     Raises
     ------
@@ -96,6 +99,7 @@ class Arm:
         self.network = StreamNetwork(
             model, parameters.backend, parameters.max_streams, around, parameters.constant_time
         )
+        self.self_test = SelfTest(model, self.network.engine)
         self._clocks = clocks
         self._neurons = tuple(math.prod(shape) for shape in model.network.shapes)
         self._layer_names = [layer.name for layer in model.network.layers]
@@ -113,8 +117,15 @@ class Arm:
         self.period = Period(self.model.cells, self._neurons)
         self._latencies_s: list[float] = []
         self.network.restart_counters()
-        if self.chip is not None and now_ns is not None:
-            self.chip.restart(now_ns)
+        self.self_test.restart()
+        if now_ns is not None:
+            self.begin_self_test(now_ns)
+            if self.chip is not None:
+                self.chip.restart(now_ns)
+
+    def begin_self_test(self, now_ns: int) -> None:
+        """Begin a self-test of the weights if one is due; `SelfTest.step` goes on with it."""
+        self.self_test.begin(self.network.engine, now_ns, self.parameters.self_test_period_s)
 
     def rest(self) -> None:
         """Take note that windows go by unseen from here on: what is missing then was not asked for, and is not lost."""
@@ -273,7 +284,7 @@ class Arm:
         save_age_s : float
             Age of the last durable state [s]; NaN = none.
         """
-        period, counters, network = self.period, self.counters, self.network
+        period, counters, network, answer = self.period, self.counters, self.network, self.self_test.answer
         if self.chip is not None:
             self.chip.update(period, now_ns)
         steps_s, windows_s = period.percentiles()
@@ -310,6 +321,10 @@ class Arm:
             windows_lost=counters.lost,
             state_resets=network.resets,
             state_save_age_s=save_age_s,
+            self_test_stamp=self.self_test.answered_ns,
+            self_test_probe=answer.probe if answer is not None else 0,
+            self_test_spikes=list(answer.spikes) if answer is not None else [],
+            self_test_checksum=list(answer.checksums) if answer is not None else [],
             **(self.chip.fields() if self.chip is not None else {}),
         )
         self.period = Period(self.model.cells, self._neurons)

@@ -44,6 +44,8 @@ class ArmJudge:
         The alarms about it.
     telemetry_ns : int or None
         When telemetry came last [ns].
+    on_trial : bool
+        Whether the model is on trial in a roll-out.
     """
 
     def __init__(self, parameters: CanaryParameters, baselines: Mapping[str, Baseline]) -> None:
@@ -51,6 +53,7 @@ class ArmJudge:
         self._baselines = baselines
         self.intake = CanaryIntake(parameters.period_s, parameters.capacity)
         self.model_id = ""
+        self.on_trial = False
         self._begin("")
 
     def _begin(self, model_id: str) -> None:
@@ -72,7 +75,7 @@ class ArmJudge:
 
     def judge(self, now_ns: int) -> None:
         """Judge what came since the last call."""
-        self.board.observe(self.intake.take(now_ns, self.baseline))
+        self.board.observe(self.intake.take(now_ns, self.baseline, self.model_id, self.on_trial))
 
     def rates(self, now_ns: int) -> dict[str, tuple[float, float]]:
         """Return layer name to mean rate over the period and to what the baseline has for it, NaN without input."""

@@ -180,6 +180,17 @@ class Arms:
             what = f"{self.other.model.model_id} {'rests' if throttled else 'runs again'}"
             _LOG.warning("throttle level %d: %s beside %s", message.throttle_level, what, self.live.model.model_id)
 
+    def begin_self_tests(self, now_ns: int) -> None:
+        """Begin the self-tests that are due, of the arms that run."""
+        for arm in self.running:
+            arm.begin_self_test(now_ns)
+
+    def go_on_with_self_tests(self) -> None:
+        """Run one window of a self-test that is under way: the next window of a stream waits for no more than that."""
+        arm = next((arm for arm in self.running if arm.self_test.under_way), None)
+        if arm is not None:
+            arm.self_test.step()
+
     # ---------------------------------------------------------------- switches
 
     def begin(

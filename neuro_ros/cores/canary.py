@@ -172,6 +172,7 @@ class CanaryCore(Core):
     def tick(self, timer: str, now_ns: int) -> Sequence[Output]:
         """Judge what came since the last report, and publish the next."""
         for judge in self._judges:
+            judge.on_trial = judge.model_id == self._watch.on_trial
             judge.judge(now_ns)
         live, status = self._live, self._watch.status
         on_trial = self._trial if self._trial is not None else (live if status.previous_id else None)
@@ -308,6 +309,8 @@ class CanaryCore(Core):
             text = f"of {baseline.model_id}"
             if baseline.model_id != model_id:
                 text += f", another version of {model_id}"
+            if baseline.self_test is None:
+                text += "; it is older than the self-test, which is not judged: measure it again"
             measured = {key: str(value) for key, value in baseline.measured.items()}
         level = HealthLevel.WARN if self._refused else HealthLevel.OK
         if self._refused:

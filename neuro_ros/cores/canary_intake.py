@@ -14,12 +14,15 @@ import numpy as np
 
 from neuro_ros.canary import (
     Baseline,
+    BaselineError,
     GestureStatistics,
     GestureSummary,
     LayerReport,
     Observation,
     RecentValues,
     SceneStatistics,
+    SelfTestAnswer,
+    isolated,
     leader,
     look,
     margin,
@@ -126,7 +129,8 @@ class CanaryIntake:
             return
         bits = np.unpackbits(bitmap, count=cells).reshape(message.bins, message.channels, sites)
         window = look(bits)
-        self._scene.add(window, message.windows_withheld, message.events_in, message.events_dropped)
+        alone = isolated(bits, message.height, message.width) if message.channels == 2 else None
+        self._scene.add(window, message.windows_withheld, message.events_in, message.events_dropped, alone)
         self._moved.put(_key(message), int(window.coherence >= COHERENCE_MOVING))
         self._stamps_unlocked = message.clock_state == SpikeTensor.CLOCK_UNLOCKED
 
@@ -180,6 +184,10 @@ class CanaryIntake:
             events_dropped=scene.events_dropped,
             core_utilisation=tuple(message.core_utilisation),
             leader=leaders[0][0] if leaders else -1,
+            isolated=scene.isolated,
+            isolated_on=scene.isolated_on,
+            self_test=_answer(message),
+            self_test_ns=message.self_test_stamp,
         )
         self._reports.append(report)
         return report
@@ -206,8 +214,8 @@ class CanaryIntake:
         right = self._right.values(now_ns)
         return (math.fsum(right) / len(right) if right else math.nan), len(right)
 
-    def take(self, now_ns: int, baseline: Baseline | None) -> Observation:
-        """Return the observation since the last call."""
+    def take(self, now_ns: int, baseline: Baseline | None, model_id: str = "", on_trial: bool = False) -> Observation:
+        """Return the observation since the last call; the other arguments as in `Observation`."""
         summary = self.gestures.summary(now_ns)
         state, sigma_s = self._worst_clock(now_ns)
         thermal = self._thermal
@@ -227,6 +235,8 @@ class CanaryIntake:
             temperature_celsius=thermal.temperature_celsius if thermal is not None else math.nan,
             throttle_level=thermal.throttle_level if thermal is not None else 0,
             baseline=baseline,
+            model_id=model_id,
+            on_trial=on_trial,
         )
         self._reports.clear()
         self._margins.clear()
@@ -247,3 +257,13 @@ class CanaryIntake:
             if rank > worst:
                 worst, found = rank, (state, sigma_s)
         return found
+
+
+def _answer(message: SnnTelemetry) -> SelfTestAnswer | None:
+    """Return the answer of the last self-test; None = none was run, or what is told of it cannot be."""
+    try:
+        return SelfTestAnswer(
+            message.self_test_probe, tuple(message.self_test_spikes), tuple(message.self_test_checksum)
+        )
+    except BaselineError:
+        return None

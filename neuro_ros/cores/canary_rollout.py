@@ -32,8 +32,8 @@ __all__ = ["ABOUT_MODELS", "RolloutWatch", "SwitchRequest"]
 _WAITING = 64
 #: A label comes at most so many windows after the answers to its window.
 _LABEL_WAITS = 10
-#: Alarms about spike rates, which count in every phase.
-_RATE_ALARMS = ("spike_rate", "dead_neurons", "saturated_neurons")
+#: Alarms about spikes, which count in every phase.
+_RATE_ALARMS = ("self_test", "spike_rate", "dead_neurons", "saturated_neurons")
 #: Further alarms about the network itself, which count while it is published.
 _PUBLISHED_ALARMS = ("margin", "accuracy", "step_time")
 #: Alarms that a model can be to blame for; the others are about camera, clock, computer and temperature.

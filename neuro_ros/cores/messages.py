@@ -126,6 +126,10 @@ class SnnTelemetry:
     windows_lost: int = 0
     state_resets: int = 0
     state_save_age_s: float = math.nan
+    self_test_stamp: int = 0
+    self_test_probe: int = 0
+    self_test_spikes: Sequence[int] = ()
+    self_test_checksum: Sequence[int] = ()
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -175,11 +175,17 @@ class Rehearsal:
         Known besides those of the canary's folders.
     key, trusted : str, sequence of str
         As the parameters ``model_key`` and ``trusted_keys`` of ``snn_inference``.
+    network : SnnInferenceParameters, optional
+        The other parameters of ``snn_inference``.
 
     Attributes
     ----------
+    network : SnnInferenceCore
+        Runs the model.
     model : Model
         The network.
+    canary : CanaryCore
+        Judges it.
     """
 
     def __init__(
@@ -189,14 +195,16 @@ class Rehearsal:
         baselines: Sequence[Baseline] = (),
         key: str = "",
         trusted: Sequence[str] = (),
+        network: SnnInferenceParameters | None = None,
     ) -> None:
         self._clock = _Clock()
         clocks = Clocks(system_ns=self._clock.system_ns, stopwatch_ns=self._clock.stopwatch_ns)
-        network = SnnInferenceParameters(model=model_file, model_key=key, trusted_keys=tuple(trusted))
-        self._network = SnnInferenceCore(network, clocks)
-        self.model: Model = self._network.model
+        given = network or SnnInferenceParameters()
+        settings = replace(given, model=model_file, model_key=key, trusted_keys=tuple(trusted))
+        self.network = SnnInferenceCore(settings, clocks)
+        self.model: Model = self.network.model
         self.canary = CanaryCore(parameters or CanaryParameters(), clocks, baselines)
-        self._bus = Bus({"snn_inference": self._network, "canary": self.canary})
+        self._bus = Bus({"snn_inference": self.network, "canary": self.canary})
         self._bus.activate(_BEGIN_NS)
 
     def show(self, scene: Scene, tensor: SpikeTensor, with_truth: bool = True) -> list[Published]:
@@ -233,7 +241,7 @@ class Rehearsal:
 
     def close(self) -> None:
         """Release the network."""
-        self._network.close()
+        self.network.close()
 
 
 def act(

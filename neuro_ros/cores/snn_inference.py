@@ -165,11 +165,14 @@ class SnnInferenceCore(Core):
         return ()
 
     def afterwards(self) -> Sequence[Output]:
-        """Run the window through the arm that is not published."""
-        return self.arms.afterwards()
+        """Run the window through the arm that is not published, and one of the self-test while that is under way."""
+        outputs = self.arms.afterwards()
+        self.arms.go_on_with_self_tests()
+        return outputs
 
     def tick(self, timer: str, now_ns: int) -> Sequence[Output]:
-        """Publish telemetry, of each arm that runs; forget streams that were silent too long."""
+        """Publish telemetry, of each arm that runs; forget streams that were silent too long; begin self-tests."""
+        self.arms.begin_self_tests(now_ns)
         for arm in self.arms.running:
             arm.network.expire(_TELEMETRY_PERIOD_NS, self._parameters.stream_idle_s)
         return [Output("snn/telemetry", found) for found in self.arms.telemetry(now_ns, self._record.age_s(now_ns))]
@@ -363,6 +366,8 @@ class SnnInferenceCore(Core):
             "backend": self._parameters.backend,
             "emulated_silicon": self._parameters.emulated_silicon.profile,
             "restarts": self._network.restarts,
+            "self_tests": self.arms.live.self_test.done,
+            "self_test": self.arms.live.self_test.reason or "runs",
             **self.arms.live.figures,
         }
         engine: object = self._network.engine

@@ -7,7 +7,7 @@ and only in the worker process of the back end that needs it.
 """
 
 from .digest import RunDigest
-from .engine import CountsCosts, Engine, WindowResult, backends, create_engine, register_backend
+from .engine import CountsCosts, Engine, LendsWeights, WindowResult, backends, create_engine, register_backend
 from .errors import (
     BackendUnavailableError,
     EngineError,
@@ -31,6 +31,7 @@ __all__ = [
     "EngineError",
     "Layer",
     "LayerState",
+    "LendsWeights",
     "Lif",
     "Model",
     "ModelError",

@@ -22,6 +22,7 @@ from .state import NetworkState
 __all__ = [
     "CountsCosts",
     "Engine",
+    "LendsWeights",
     "WindowResult",
     "backends",
     "check_bins",
@@ -113,6 +114,17 @@ class CountsCosts(Protocol):
 
     def costs(self) -> dict[str, float]:
         """Return counts, and seconds under names that end in ``_s``, since the engine was made."""
+
+
+@runtime_checkable
+class LendsWeights(Protocol):
+    """An engine whose weights may serve a second state of the same model, at hardly any cost."""
+
+    def lend_weights(self) -> Engine | None:
+        """Return an engine at rest, with the model's own registers, on the weights as they lie in memory.
+
+        None = the engine below cannot do that.
+        """
 
 
 _BACKENDS: dict[str, tuple[str, str]] = {

@@ -277,6 +277,11 @@ class FixedEngine:
         self._state.recent.fill(0)
         self._age = 0
 
+    def lend_weights(self) -> FixedEngine:
+        """Return an engine at rest, with the model's own registers, that shares the tables of this one."""
+        self._check_open()
+        return FixedEngine(self.model, self.constant_time, self.program)
+
     def close(self) -> None:
         """Forbid further use; closing twice is fine."""
         self._closed = True

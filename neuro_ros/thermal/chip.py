@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from neuro_ros.snn import Engine, NetworkState, WindowResult
+from neuro_ros.snn import Engine, LendsWeights, NetworkState, WindowResult
 from neuro_ros.snn.engine import check_registers
 from neuro_ros.snn.state import model_registers
 from neuro_ros.thermal.compensation import drifted_registers
@@ -107,6 +107,10 @@ class DriftingEngine:
     def clear_neuron_spikes(self) -> None:
         """Set the counters of `neuron_spikes` to zero."""
         self._engine.clear_neuron_spikes()
+
+    def lend_weights(self) -> Engine | None:
+        """Return what the engine below lends: weights are stored as digits and do not drift."""
+        return self._engine.lend_weights() if isinstance(self._engine, LendsWeights) else None
 
     def close(self) -> None:
         """Release the engine."""

@@ -21,6 +21,7 @@ from neuro_ros.canary.alarms.decisions import AccuracyAlarm, MarginAlarm
 from neuro_ros.canary.alarms.latency import LatencyAlarm, StepTimeAlarm
 from neuro_ros.canary.alarms.losses import EventsDroppedAlarm, WindowsLostAlarm
 from neuro_ros.canary.alarms.rates import SaturatedNeuronsAlarm, SpikeRateAlarm
+from neuro_ros.canary.alarms.self_test import SelfTestAlarm
 from neuro_ros.canary.errors import CanaryError
 from neuro_ros.canary.observation import Observation
 
@@ -36,6 +37,7 @@ ALARMS: tuple[_AlarmClass, ...] = (
     StepTimeAlarm,
     WindowsLostAlarm,
     EventsDroppedAlarm,
+    SelfTestAlarm,
     SpikeRateAlarm,
     DeadNeuronsAlarm,
     SaturatedNeuronsAlarm,

@@ -90,10 +90,17 @@ class ThermalAlarm:
 
 
 class PolarityAlarm:
-    """The share of ON events is not what it was: one polarity is missing, or the two are exchanged."""
+    """The share of ON events is not what it was: one polarity is missing, or the two are exchanged.
+
+    Where both thresholds of the pixels are equal, an exchange leaves the share of all cells as it is. What tells it
+    then is the noise, of which isolated cells are made: leakage makes ON events in the light, so that more than half of
+    them are ON before any scene. In the dark, shot noise of both polarities covers that, and nothing is said.
+    """
 
     name: ClassVar[str] = "polarity"
-    advice: ClassVar[str] = "check the camera driver's polarities, biases and filters"
+    advice: ClassVar[str] = (
+        "check the camera driver's polarities, biases and filters, or set its limits to this camera's noise"
+    )
 
     @dataclass(frozen=True)
     class Limits(base.Limits):
@@ -111,12 +118,62 @@ class PolarityAlarm:
         input_s: float = limit(
             5.0, "time with motion over which the share is averaged", unit="s", minimum=1.0, maximum=3600.0
         )
+        isolated_change: float = limit(
+            0.04,
+            "difference from one half, on the side where the baseline is not, that the share of ON among isolated "
+            "cells may have",
+            minimum=0.0,
+            maximum=0.5,
+        )
+        isolated_cells: int = limit(
+            5000, "isolated cells over which that share is averaged", minimum=100, maximum=10_000_000
+        )
 
     def __init__(self) -> None:
         self._clock = InputClock()
         self._recent: RecentSum[float] = RecentSum()
+        self._isolated: RecentSum[tuple[int, int]] = RecentSum()
+        self._exchanged = False
 
     def judge(self, observation: Observation, limits: Any) -> Verdict:
+        """Judge by either share; good is what neither blames, and what was found exchanged until it is found right."""
+        of_all, of_isolated = self._judge_all(observation, limits), self._judge_isolated(observation, limits)
+        if of_isolated.bad is not None:
+            self._exchanged = of_isolated.bad
+        if of_all.bad:
+            return of_all
+        if of_isolated.bad is None and self._exchanged:
+            return of_isolated  # it has become dark: no evidence that the camera is right again
+        return of_isolated if of_isolated.bad or of_all.bad is None else of_all
+
+    def _judge_isolated(self, observation: Observation, limits: Any) -> Verdict:
+        """Compare the share of ON among the last isolated cells with one half, which is where noise has no sign."""
+        judged = False
+        for report in observation.reports:
+            if 0 <= report.isolated_on <= report.isolated and report.isolated:
+                entry = (report.isolated, report.isolated_on)
+                self._isolated.add(float(report.isolated), entry, float(limits.isolated_cells))
+                judged = True
+        usual = observation.baseline.isolated_on if observation.baseline is not None else None
+        cells = self._isolated.weight
+        if not judged or usual is None or cells < limits.isolated_cells:
+            return Verdict(None)
+        share = sum(on for _, on in self._isolated.entries) / cells
+        # Mirrored where it is OFF that prevails: above one half is right from here on.
+        sign = 1.0 if usual.mean >= 0.5 else -1.0
+        off, lowest = sign * (share - 0.5), sign * ((usual.low if sign > 0.0 else usual.high) - 0.5)
+        tolerance = max(limits.isolated_change, limits.sigmas * 0.5 / math.sqrt(cells)) - min(0.0, lowest)
+        if abs(off) <= tolerance:
+            return Verdict(None)
+        prevails = "ON" if sign > 0.0 else "OFF"
+        seen, expected = (value if sign > 0.0 else 1.0 - value for value in (share, usual.mean))
+        text = (
+            f"polarities are exchanged: {seen:.0%} of the isolated noise events are {prevails} instead of "
+            f"{expected:.0%} (limit {0.5 - tolerance:.0%})"
+        )
+        return Verdict(off < 0.0, text)
+
+    def _judge_all(self, observation: Observation, limits: Any) -> Verdict:
         """Compare the mean over the last seconds of motion."""
         judged = False
         for report in observation.reports:

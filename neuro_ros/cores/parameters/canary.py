@@ -45,7 +45,7 @@ class RolloutParameters:
     )
     on_spike_rate: bool = parameter(
         True,
-        "the alarms spike_rate, dead_neurons and saturated_neurons of the model on trial roll it back",
+        "the alarms self_test, spike_rate, dead_neurons and saturated_neurons of the model on trial roll it back",
         dynamic=True,
     )
     on_alarm: bool = parameter(

@@ -149,6 +149,15 @@ class SnnInferenceParameters:
         maximum=60.0,
         dynamic=True,
     )
+    self_test_period_s: float = parameter(
+        60.0,
+        "time between two self-tests of the weights, the first at activation: a fixed stimulus on a state of its own, "
+        "one window of it at a time between those of the streams; 0 = none; only with backend fixed",
+        unit="s",
+        minimum=0.0,
+        maximum=86400.0,
+        dynamic=True,
+    )
 
     chip: str = parameter(
         "",

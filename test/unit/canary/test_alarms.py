@@ -18,6 +18,8 @@ from neuro_ros.canary import (
     LayerReport,
     Limits,
     Observation,
+    SelfTestAnswer,
+    Spread,
     Verdict,
     alarm_names,
     suggest_remap,
@@ -58,7 +60,7 @@ def healthy(count, baseline, start=0, **values):
 
 
 def test_the_table_has_every_alarm_once_and_each_explains_itself():
-    assert len(set(alarm_names())) == len(ALARMS) >= 13
+    assert len(set(alarm_names())) == len(ALARMS) >= 14
     for alarm in ALARMS:
         assert alarm.advice
         assert "\n" not in alarm.advice
@@ -154,11 +156,18 @@ numbers = st.floats(allow_nan=True, allow_infinity=True)
 )
 def test_no_figures_break_the_board(baseline, rows, known):
     board = AlarmBoard()
+    measured = dataclasses.replace(
+        baseline, self_test=SelfTestAnswer(5, (5, 5), (5, 6)), isolated_on=Spread(0.7, 0.1, 0.4, 0.9)
+    )
     for value, stamp, lost, rate, count, share in rows:
         layer = LayerReport(
             *(stamp, value, ("conv", "b"), (rate,), (count, count), (count,), lost, share, share, count, count),
             core_utilisation=(value, rate),
             leader=count - 5,
+            isolated=count,
+            isolated_on=lost,
+            self_test=SelfTestAnswer(count, (count,) * (1 + count % 3), (count,) * (1 + count % 3)),
+            self_test_ns=stamp,
         )
         observation = Observation(
             *(
@@ -176,7 +185,9 @@ def test_no_figures_break_the_board(baseline, rows, known):
             ),
             temperature_celsius=rate,
             throttle_level=count,
-            baseline=baseline if known else None,
+            baseline=measured if known else None,
+            model_id="n-0" if share > 0.0 else "",
+            on_trial=rate > 0.0,
         )
         board.observe(observation)
     assert set(board.raised) <= set(alarm_names())
@@ -357,6 +368,56 @@ def test_temperature(values, named):
 def test_polarity(baseline, share, raised):
     board = AlarmBoard()
     assert (run(board, healthy(10, baseline, on_share=share))[-1] == ("polarity",)) is raised
+
+
+def lit(baseline, mean=0.7, low=0.52, high=0.9):
+    return dataclasses.replace(baseline, isolated_on=Spread(mean, 0.1, low, high))
+
+
+def isolated(count, baseline, share, cells=2000, **values):
+    return healthy(count, baseline, isolated=cells, isolated_on=round(share * cells), **values)
+
+
+@pytest.mark.parametrize(
+    ("share", "raised"), [(0.7, False), (0.9, False), (0.52, False), (0.48, False), (0.44, True), (0.1, True)]
+)
+def test_exchanged_polarities_show_in_the_isolated_cells(baseline, share, raised):
+    board = AlarmBoard()
+    assert (run(board, isolated(10, lit(baseline), share))[-1] == ("polarity",)) is raised
+    assert run(board, isolated(10, lit(baseline), share, start=10, moving_share=0.0))[-1] == (
+        ("polarity",) if raised else ()
+    ), "a still scene has noise, too"
+    if raised:
+        expected = f"polarities are exchanged: {share:.0%} of the isolated noise events are ON instead of 70%"
+        assert board.raised["polarity"].startswith(expected)
+
+
+def test_a_sensor_whose_noise_is_off_is_judged_the_other_way_round(baseline):
+    off = lit(baseline, 0.3, 0.1, 0.48)
+    assert run(AlarmBoard(), isolated(10, off, 0.3))[-1] == ()
+    board = AlarmBoard()
+    assert run(board, isolated(10, off, 0.7))[-1] == ("polarity",)
+    assert "30% of the isolated noise events are OFF instead of 70% (limit 46%)" in board.raised["polarity"]
+
+
+def test_few_isolated_cells_or_a_baseline_that_says_nothing_are_no_evidence(baseline):
+    # 250 cells a second make 5,000 in twenty.
+    history = run(AlarmBoard(), isolated(40, lit(baseline), 0.2, cells=250))
+    assert history.index(("polarity",)) == 20
+    assert set(run(AlarmBoard(), isolated(40, baseline, 0.1))) == {()}
+    # A healthy scene went as far as 0.42: beyond that by the tolerance only.
+    assert set(run(AlarmBoard(), isolated(40, lit(baseline, low=0.42), 0.40))) == {()}
+    assert run(AlarmBoard(), isolated(40, lit(baseline, low=0.42), 0.3))[-1] == ("polarity",)
+    # 100 cells have a standard error of 0.05.
+    few = limits(polarity__isolated_cells=100)
+    assert set(run(AlarmBoard(few), isolated(40, lit(baseline), 0.35, cells=100))) == {()}
+
+
+def test_a_camera_that_was_found_exchanged_is_not_right_because_it_has_become_dark(baseline):
+    board = AlarmBoard()
+    run(board, isolated(10, lit(baseline), 0.2))
+    assert run(board, isolated(20, lit(baseline), 0.49, start=10))[-1] == ("polarity",)
+    assert run(board, isolated(20, lit(baseline), 0.7, start=30))[-1] == ()
 
 
 # -- cores -------------------------------------------------------------------------------------------------------------

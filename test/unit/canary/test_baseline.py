@@ -11,7 +11,15 @@ from canary_reports import build_baseline, report
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuro_ros.canary import BaselineBuilder, BaselineError, Relation, find_baselines, load_baseline
+from neuro_ros.canary import (
+    BaselineBuilder,
+    BaselineError,
+    Relation,
+    SelfTestAnswer,
+    Spread,
+    find_baselines,
+    load_baseline,
+)
 from neuro_ros.canary.relation import deviation
 from neuro_ros.resources import models_directory
 
@@ -83,6 +91,65 @@ def test_a_file_comes_back_as_it_went(tmp_path, baseline):
             baseline.layer("conv").rate.expected(x, 1), rel=1e-4
         )
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_came_later_comes_back_and_may_be_missing(tmp_path, baseline):
+    path = tmp_path / "m.baseline.json"
+    assert (baseline.self_test, baseline.isolated_on) == (None, None)
+    more = dataclasses.replace(
+        baseline, self_test=SelfTestAnswer(1, (5, 0), (1 << 31, 7)), isolated_on=Spread(0.6, 0.1, 0.5, 0.9)
+    )
+    more.save(path)
+    again = load_baseline(path)
+    assert (again.self_test, again.isolated_on) == (more.self_test, more.isolated_on)
+    values = more.as_dict()
+    del values["self_test"], values["isolated_on"]
+    path.write_text(json.dumps(values))
+    assert load_baseline(path).as_dict() == baseline.as_dict()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("self_test", {"probe": 1, "spikes": [1], "checksums": [1]}),  # of two layers
+        ("self_test", {"probe": 1, "spikes": [1, 2], "checksums": [1, -2]}),
+        ("self_test", {"probe": 1, "spikes": [1, 2]}),
+        ("self_test", None),
+        ("self_test", [1]),
+        ("self_test", {"probe": "x", "spikes": [1, 2], "checksums": [1, 2]}),
+        ("isolated_on", {"mean": 0.5, "spread": 0.1, "low": 0.7, "high": 0.6}),
+        ("isolated_on", {"mean": 0.5, "spread": 0.1}),
+        ("isolated_on", 0.5),
+    ],
+)
+def test_what_came_later_is_checked_too(tmp_path, baseline, key, value):
+    path = tmp_path / "m.baseline.json"
+    path.write_text(json.dumps({**baseline.as_dict(), key: value}))
+    with pytest.raises(BaselineError, match=str(path)):
+        load_baseline(path)
+
+
+def test_the_builder_takes_the_answer_and_the_isolated_cells_of_each_scene():
+    builder = BaselineBuilder(("conv", "out"), (1000, 11), 11)
+    answer = SelfTestAnswer(1, (5, 6), (7, 8))
+    for scene in range(10):
+        builder.begin_scene()
+        for second in range(5):
+            isolated = {"isolated": 100, "isolated_on": 60 + scene} if second else {}
+            builder.add_report(
+                report(
+                    second,
+                    input_rate=0.02 + 0.01 * second,
+                    moving_share=1.0,
+                    self_test=answer if scene == 1 else None,
+                    **isolated,
+                )
+            )
+        builder.add_margin(scene % 3, 0.5)
+    found = builder.build("m", "m")
+    assert found.self_test == answer
+    assert (found.isolated_on.low, found.isolated_on.high) == pytest.approx((0.6, 0.69))
+    assert found.isolated_on.mean == pytest.approx(0.645)
 
 
 def test_an_unwritable_path_is_one_line(tmp_path, baseline):
@@ -174,4 +241,6 @@ def test_every_shipped_model_has_its_baseline():
         ]
         assert [(layer.name, layer.neurons) for layer in baseline.layers] == names
         assert baseline.measured["recordings"] >= 50
+        assert baseline.self_test is not None
+        assert baseline.isolated_on is not None
         assert len(baseline.margin.expected) == len(model.labels)

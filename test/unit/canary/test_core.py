@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The core of canary: baselines by model, windows, labels, clock and temperature, brought together in any order."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 from canary_reports import build_baseline
 
-from neuro_ros.canary import BaselineError
+from neuro_ros.canary import BaselineError, SelfTestAnswer
 from neuro_ros.cores.canary import CanaryCore
 from neuro_ros.cores.core import HealthLevel
 from neuro_ros.cores.messages import ClockModel, Gesture, Header, SnnTelemetry, SpikeTensor, ThermalCompensation
@@ -181,6 +182,29 @@ def test_windows_that_cannot_be_read_are_counted(changes):
     core.receive("spikes", window(0, **broken), NOW)
     assert health(core, "gestures").values["unreadable_windows"] == 1
     assert play(core, 2, start=1).moving_share == 1.0
+
+
+def test_the_answer_of_a_self_test_reaches_its_alarm(baseline):
+    usual = SelfTestAnswer(7, (100, 10), (1, 2))
+    answered = {
+        "self_test_stamp": NOW,
+        "self_test_probe": 7,
+        "self_test_spikes": [100, 10],
+        "self_test_checksum": [1, 2],
+    }
+    core = core_with(dataclasses.replace(baseline, self_test=usual))
+    assert list(play(core, 2, **answered).alarms) == []
+    assert health(core, "alarms").values["judged_self_test"] == 1
+    answered.update(self_test_stamp=NOW + 1, self_test_checksum=[1, 3])
+    report = play(core, 1, start=2, **answered)
+    assert list(report.alarms) == ["self_test"]
+    assert report.explanation[0].startswith("layer out answers the self-test with 10 spikes as usual, but not")
+    answered.update(self_test_stamp=NOW + 2, self_test_checksum=[1])  # no answer at all
+    assert list(play(core, 1, start=3, **answered).alarms) == ["self_test"]
+    assert "older than the self-test" not in health(core, "baseline").message
+    core = core_with(baseline)
+    assert list(play(core, 2, **answered).alarms) == []
+    assert "it is older than the self-test, which is not judged: measure it again" in health(core, "baseline").message
 
 
 def test_events_dropped_are_seen_in_the_windows():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The canary's part in a roll-out: pairs of answers in any order, the evidence, and what the rules make of it."""
 
+import dataclasses
 import itertools
 import math
 import random
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from canary_reports import build_baseline
 
-from neuro_ros.canary import Command
+from neuro_ros.canary import Command, SelfTestAnswer
 from neuro_ros.cores.canary import CanaryCore
 from neuro_ros.cores.core import HealthLevel
 from neuro_ros.cores.messages import (
@@ -245,6 +246,30 @@ def test_spike_rates_of_the_candidate_are_judged_apart_from_those_of_the_live_mo
     core.reconfigure(off)
     report(core, NOW + 62 * S)
     assert core.request is None
+
+
+def test_a_candidate_answers_for_itself_in_its_self_test():
+    live, own = (
+        dataclasses.replace(build_baseline(name), self_test=SelfTestAnswer(7, (100, 10), (1, checksum)))
+        for name, checksum in ((LIVE, 2), (TRIAL, 3))
+    )
+
+    def answered(model_id, arm, checksum):
+        values = {"self_test_probe": 7, "self_test_spikes": [100, 10], "self_test_checksum": [1, checksum]}
+        return telemetry(1, model_id=model_id, arm=arm, self_test_stamp=NOW, **values)
+
+    def found(checksum, *baselines):
+        core = core_with(*baselines)
+        core.receive("rollout", status(SHADOW), NOW)
+        core.receive("snn/telemetry", answered(LIVE, "live", 2), NOW)
+        core.receive("snn/telemetry", answered(TRIAL, "shadow", checksum), NOW)
+        return list(report(core).alarms), core.request
+
+    assert found(3, live, own) == ([], None)
+    alarms, request = found(2, live, own)  # the live one's answer is none of its own
+    assert (alarms, request.command) == (["candidate_self_test"], Command.ROLLBACK)
+    assert request.reason.startswith(f"spike rates of {TRIAL}: layer out answers the self-test with")
+    assert found(4, live) == ([], None), "another version was said to be one, and has no baseline of its own"
 
 
 def test_heat_is_no_reason_unless_asked_for():

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from neuro_ros.canary import SceneStatistics, SceneWindow, look
+from neuro_ros.canary import SceneStatistics, SceneWindow, isolated, look
 from neuro_ros.canary.scene import COHERENCE_MOVING
 
 BINS, SIDE = 10, 32
@@ -60,3 +60,44 @@ def test_a_period_in_figures():
     assert empty.windows == 0
     assert math.isnan(empty.moving_share)
     assert math.isnan(empty.on_share)
+
+
+def test_isolated_cells_are_noise_and_keep_its_polarity():
+    rng = np.random.default_rng(4)
+    alone = np.zeros((2, SIDE * SIDE), np.int64)
+    edge = np.zeros((BINS, 2, SIDE, SIDE), np.uint8)
+    for step in range(BINS):  # OFF, and going on to the next site every other bin
+        edge[step, 0, 8:24, 4 + step // 2] = 1
+    for _ in range(20):
+        cells = noise(rng, 0.01)
+        cells[:, 0] &= rng.random((BINS, SIDE * SIDE)) < 0.25  # four of five are ON
+        alone += isolated(cells | edge.reshape(BINS, 2, -1), SIDE, SIDE)
+    assert alone.sum() > 1000
+    assert alone[1].sum() / alone.sum() == pytest.approx(0.8, abs=0.05)
+    assert isolated(edge.reshape(BINS, 2, -1), SIDE, SIDE).sum() == 0
+
+
+def test_what_isolated_means():
+    cells = np.zeros((4, 2, 5, 5), np.uint8)
+    cells[0, 1, 0, 0] = 1
+    cells[2, 0, 0, 0] = 1  # two bins later
+    cells[0, 0, 4, 4] = cells[1, 1, 3, 3] = 1  # companions
+    cells[3, 0, 2, 2] = cells[3, 1, 2, 2] = 1  # both polarities at one place
+    found = isolated(cells.reshape(4, 2, 25), 5, 5)
+    assert np.argwhere(found).tolist() == [[0, 0], [1, 0]]
+
+
+def test_hot_pixels_do_not_speak_for_the_noise():
+    rng = np.random.default_rng(3)
+    statistics = SceneStatistics()
+    for _ in range(20):
+        cells = noise(rng, 0.005)
+        cells[:, 0] = 0  # the noise is ON
+        cells[::3, 0, [100, 500, 900]] = 1  # the hot pixels are OFF
+        statistics.add(look(cells), 0, 0, 0, isolated(cells, SIDE, SIDE))
+    summary = statistics.take()
+    assert summary.isolated > 300
+    assert summary.isolated_on == summary.isolated
+    statistics.add(SceneWindow(0, 0, 0.0), 0, 0, 0, np.ones((2, 400), np.int64))
+    statistics.add(SceneWindow(0, 0, 0.0), 0, 0, 0, np.ones((2, 100), np.int64))  # another camera
+    assert statistics.take().isolated == 198
