@@ -33,7 +33,7 @@ from neuro_ros.training.data import simulate_streams
 from neuro_ros.training.gesture import GESTURE_LAYERS, GestureCrops, gesture_network, simulate_training
 from neuro_ros.training.judge.agreement import engine_spikes, mismatches, network_of, network_spikes
 from neuro_ros.training.judge.card import write_card
-from neuro_ros.training.judge.evaluation import score_recordings, score_streams
+from neuro_ros.training.judge.evaluation import answer, score_recordings, score_streams
 from neuro_ros.training.judge.statistics import paired_difference
 from neuro_ros.training.judge.twin import FloatTwin
 from neuro_ros.training.judge.yardstick import answer_recording, fit_frames, frame_network
@@ -97,8 +97,7 @@ def measure_accuracy(model, clips, stream_subjects, shape):
 def measure_twin(model, weights, clips, answers):
     """Return the float twin's accuracy, and the integers' against it."""
     twin = FloatTwin(model, weights)
-    counts = np.concatenate([twin.count(streams) for streams in clips.by_person()])
-    theirs = np.where(counts.any(1), counts.argmax(1), -1)
+    theirs = np.array([answer(counts) for streams in clips.by_person() for counts in twin.count(streams)])
     difference = paired_difference(answers == clips.labels, theirs == clips.labels, clips.people)
     return {**accuracy_of(theirs, clips.labels), "integer_minus_float": difference.as_dict()}
 
@@ -162,24 +161,30 @@ def measure_agreement(model, weights, clips, shape):
     return {"recordings": len(clips.streams), "spikes": compared, "mismatches": differing}
 
 
+def by_window(spikes, steps, bins):
+    """Return the output spikes (windows, classes) of a recording from their steps and indices, the tail in the last."""
+    window = np.minimum(spikes // len(LABELS), steps - 1) // bins
+    counts = np.zeros((-(-steps // bins), len(LABELS)), np.int64)
+    np.add.at(counts, (window, spikes % len(LABELS)), 1)
+    return counts
+
+
 def measure_lava(model, clips, count):
     """Return the same for Lava's processes, on `count` clips: of every class in turn, of one person after the other."""
     places = [(k * (len(LABELS) + 1)) % len(clips.streams) for k in range(count)]
     engine, lava = create_engine(model, "fixed"), create_engine(model, "lava")
     compared = differing = right = 0
-    classes = len(LABELS)
     for place in places:
         ours = engine_spikes(engine, clips.streams[place], model.bins, model.network.depth)
         theirs = engine_spikes(lava, clips.streams[place], model.bins, model.network.depth)
         differing += mismatches(ours, theirs)
         compared += sum(map(len, ours))
-        counts = np.bincount(theirs[-1] % classes, minlength=classes)
-        right += bool(counts.any() and counts.argmax() == clips.labels[place])
+        right += answer(by_window(theirs[-1], len(clips.streams[place].bits), model.bins)) == clips.labels[place]
         say(f"lava, clip {place}: {differing} of {compared} spikes differ so far")
     engine.close()
     lava.close()
     labels = [LABELS[clips.labels[place]] for place in places]
-    return {"recordings": count, "spikes": compared, "mismatches": differing, "right": right, "labels": labels}
+    return {"recordings": count, "spikes": compared, "mismatches": differing, "right": int(right), "labels": labels}
 
 
 def measure_cost(model, clips):

@@ -30,7 +30,7 @@ from neuro_ros.snn.decision import Evidence, decide
 from neuro_ros.thermal import Compensator, Die, DriftingEngine, SiliconOptions, create_silicon, populations
 from neuro_ros.training.data import simulate_streams
 from neuro_ros.training.gesture import simulate_recordings
-from neuro_ros.training.judge.evaluation import HALF_LIFE_S, THRESHOLD, run_recording
+from neuro_ros.training.judge.evaluation import HALF_LIFE_S, THRESHOLD, answer, run_recording
 from neuro_ros.training.pipeline import window_shape
 
 SEED = 13  # of the test split in the model card
@@ -54,8 +54,7 @@ def score_clips(model, chip, clips):
     """Return the share of clips, each from rest, that are answered rightly."""
     right = 0
     for stream, label in clips:
-        counts = run_recording(chip, stream.bits, model.bins, model.network.depth)
-        right += bool(counts.any() and counts.argmax() == label)
+        right += answer(run_recording(chip, stream.bits, model.bins, model.network.depth)) == label
     return {"right": right / len(clips)}
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judging a model on a split of any data set, with the engine that flies; one recording in memory at a time.
 
-Per recording and per window as in `neuro_ros.training.judge.evaluation`, but that a recording holds one class from its
-start to its end: its windows carry state and evidence from rest, as the node's do when it wakes.
+As in `neuro_ros.training.judge.evaluation`, but that the answer to a recording is the class with the most output spikes
+in it, whatever the windows, which is what training on recordings sharpens; and that a recording holds one class from
+its start to its end: its windows carry state and evidence from rest, as the node's do when it wakes.
 """
 
 from __future__ import annotations

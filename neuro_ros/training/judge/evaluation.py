@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judging a model with the engine that flies: per recording, and per window on a stream that never stops.
 
-Per recording: the engine runs from rest, as many empty bins as the network is deep are appended, and the class with
-the most output spikes is the answer; the lowest index wins a tie, no spikes at all is no answer (-1).
+Per recording: the engine runs from rest, as many empty bins as the network is deep are appended, and the windows are
+joined as independent judgements: a window gives each class the probability (spikes + 1/2) / sum over classes, and the
+class with the largest sum of logarithms is the answer. The half stands for what a silent neuron leaves open. The lowest
+index wins a tie, no spikes at all is no answer (-1).
 Per window: state is carried through all gestures of a subject, nothing is appended. A window decides by the rule that
 the node flies with, `neuro_ros.snn.decision`: leaky evidence, and a share sharpened by the model's exponent.
 """
@@ -29,6 +31,7 @@ __all__ = [
     "THRESHOLD",
     "RecordingScore",
     "StreamScore",
+    "answer",
     "best_exponent",
     "fit_exponent",
     "run_recording",
@@ -41,6 +44,9 @@ NO_DECISION = -1
 
 #: How the node decides when nobody sets its parameters; a test compares.
 HALF_LIFE_S, THRESHOLD, RELEASE = 0.1, 0.6, 1.0
+
+# Added to each count before its logarithm is taken, as in the loss (`neuro_ros.training.run.losses`).
+_SILENT_SPIKES = 0.5
 
 # An exponent is looked for in here; beyond, a share is all or nothing.
 _EXPONENTS = np.arange(1.0, 6.01, 0.25)
@@ -125,12 +131,27 @@ def window_counts(engine: Engine, bits: npt.NDArray[np.uint8], bins: int) -> npt
 
 
 def run_recording(engine: Engine, bits: npt.NDArray[np.uint8], bins: int, depth: int) -> npt.NDArray[np.int64]:
-    """Return the summed output spikes (classes,) of a recording run from rest, the empty tail included."""
+    """Return the output spikes (windows, classes) of a recording run from rest, the empty tail in the last window."""
     engine.reset()
-    counts = window_counts(engine, bits, bins).sum(0)
-    tail = engine.run_window(np.empty(0, np.uint32), depth).spike_counts
-    total: npt.NDArray[np.int64] = counts + tail
-    return total
+    counts = window_counts(engine, bits, bins)
+    counts[-1] += engine.run_window(np.empty(0, np.uint32), depth).spike_counts
+    return counts
+
+
+def answer(counts: npt.NDArray[np.int64]) -> int:
+    """Return the class that the windows of a recording come to together, see the module.
+
+    Parameters
+    ----------
+    counts : (windows, classes) int64
+        Output spikes.
+
+    Returns
+    -------
+    int
+        Index of a class; -1 where there are no spikes.
+    """
+    return int(np.log(counts + _SILENT_SPIKES).sum(0).argmax()) if counts.any() else NO_DECISION
 
 
 def score_recordings(model: Model, recordings: Sequence[tuple[StepStream, int]]) -> RecordingScore:
@@ -165,7 +186,7 @@ def score_recordings(model: Model, recordings: Sequence[tuple[StepStream, int]])
         engine.clear_neuron_spikes()
         for stream, label in recordings:
             counts = run_recording(engine, stream.bits, model.bins, depth)
-            answers.append(int(counts.argmax()) if counts.any() else NO_DECISION)
+            answers.append(answer(counts))
             confusion[label, answers[-1]] += 1  # the last column, too, is -1
             steps += len(stream.bits) + depth
         fired = [np.asarray(spikes).reshape(-1).astype(np.int64) for spikes in engine.neuron_spikes()]

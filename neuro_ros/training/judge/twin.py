@@ -78,14 +78,14 @@ class FloatTwin:
 
     @torch.no_grad()
     def count(self, streams: Sequence[StepStream], tail: bool = True) -> npt.NDArray[np.int64]:
-        """Return the output spikes (recordings, classes) of recordings, each run from rest.
+        """Return the output spikes (recordings, windows, classes) of recordings, each run from rest.
 
         Parameters
         ----------
         streams : sequence of StepStream
             All of the same length.
         tail : bool
-            Whether as many empty steps follow as the network is deep, as in `run_recording`.
+            Whether as many empty steps follow as the network is deep, in the last window, as in `run_recording`.
         """
         shape = self.model.network.input_shape
         depth = self.model.network.depth if tail else 0
@@ -106,5 +106,6 @@ class FloatTwin:
             spikes = np.empty(rows.shape, np.float32)
             _scan(rows, (4095 - neuron.du) / 4096, (4096 - neuron.dv) / 4096, spikes)
             flow = torch.from_numpy(spikes).reshape(steps + depth, batch, *sums.shape[1:])
-        counts: npt.NDArray[np.int64] = flow.flatten(2).sum(0).to(torch.int64).numpy()
-        return counts
+        begins = np.arange(0, steps, self.model.bins)
+        counts: npt.NDArray[np.int64] = np.add.reduceat(flow.flatten(2).to(torch.int64).numpy(), begins, axis=0)
+        return counts.transpose(1, 0, 2)
