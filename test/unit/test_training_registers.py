@@ -17,8 +17,9 @@ SHAPE = (2, 5, 4)
 
 
 @st.composite
-def registers(draw: st.DrawFn) -> dict[str, int | bool]:
-    return {
+def registers(draw: st.DrawFn, channels: int) -> dict[str, int | bool | tuple[int, ...]]:
+    """Return registers of a layer that hears so many channels."""
+    own = {
         "du": draw(st.integers(0, 4095)),
         "dv": draw(st.integers(0, 4095)),
         "weight_exp": draw(st.integers(-7, 2)),
@@ -26,21 +27,27 @@ def registers(draw: st.DrawFn) -> dict[str, int | bool]:
         "delay": draw(st.sampled_from([0, 0, 1, 7])),
         "bias": draw(st.booleans()),
     }
+    if own["delay"] == 0 and own["weight_exp"] >= 0:
+        own["delays"] = draw(st.one_of(st.just(()), st.tuples(*[st.integers(0, 9)] * channels)))
+    return own
 
 
 @st.composite
 def networks(draw: st.DrawFn) -> IntegerNetwork:
     """Return a network of random layers, some of them recurrent, with weights up to beyond the grid."""
     specs: list[ConvSpec | DenseSpec] = []
+    channels = SHAPE[0]
     if draw(st.booleans()):
         kernel, stride = draw(st.integers(1, 3)), draw(st.integers(1, 2))
-        specs.append(ConvSpec("conv", 3, kernel, stride, draw(st.integers(0, 1)), **draw(registers())))
+        specs.append(ConvSpec("conv", 3, kernel, stride, draw(st.integers(0, 1)), **draw(registers(channels))))
+        channels = 3
     for k in range(draw(st.integers(1, 3))):
-        own = draw(registers())
+        own = draw(registers(channels))
         recurrent = draw(st.booleans())
         specs.append(
             DenseSpec(f"dense_{k}", 4 + k, **{**own, "delay": 0 if recurrent else own["delay"]}, recurrent=recurrent)
         )
+        channels = 4 + k
     torch.manual_seed(draw(st.integers(0, 1000)))
     network = IntegerNetwork(specs, SHAPE, gain=draw(st.sampled_from([1.0, 6.0])))
     with torch.no_grad():
@@ -51,7 +58,14 @@ def networks(draw: st.DrawFn) -> IntegerNetwork:
     return network
 
 
-_heard = {"spikes": 0, "recurrent": 0, "refractory": 0, "delay": 0, "bias": 0}  # by the test below, per layer kind
+_heard = {
+    "spikes": 0,
+    "recurrent": 0,
+    "refractory": 0,
+    "delay": 0,
+    "delays": 0,
+    "bias": 0,
+}  # by the test below, per layer kind
 
 
 @given(network=networks(), rate=st.sampled_from([0.05, 0.3]), cuts=st.lists(st.integers(1, 12), min_size=1, max_size=5))
@@ -200,6 +214,14 @@ def _levels(a: torch.Tensor, weight: torch.Tensor, neuron: Neuron, spikes: torch
 def test_what_cannot_be_trained_or_exported_is_refused_by_name():
     with pytest.raises(TrainingError, match="layer 'a': delay of a recurrent layer"):
         DenseSpec("a", 3, 0, 0, delay=2, recurrent=True)
+    with pytest.raises(TrainingError, match="delays is 63"):
+        DenseSpec("a", 3, 0, 0, delays=(0, 63))
+    with pytest.raises(TrainingError, match="delays by channel and one for all exclude"):
+        DenseSpec("a", 3, 0, 0, delay=2, delays=(0, 1))
+    with pytest.raises(TrainingError, match="delays by channel and a right shift"):
+        DenseSpec("a", 3, 0, 0, weight_exp=-1, delays=(0, 1))
+    with pytest.raises(TrainingError, match="3 delays for the 2 channels"):
+        IntegerNetwork([DenseSpec("a", 3, 0, 0, delays=(0, 1, 2))], SHAPE)
     with pytest.raises(TrainingError, match="layer 'a': a learnable reset and a refractory time"):
         DenseSpec("a", 3, 0, 0, refractory=2, learnable_reset=True)
     with pytest.raises(TrainingError, match="layer 'a': du is 4096, outside"):

@@ -8,7 +8,7 @@ import torch
 from neuro_ros.gestures import LABELS
 from neuro_ros.gestures.datasets import StepStream, WindowShape
 from neuro_ros.resources import models_directory
-from neuro_ros.snn import Dense, Layer, Lif, Model, Network, create_engine, load_model
+from neuro_ros.snn import Dense, Layer, Lif, Model, Network, Projection, create_engine, load_model
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.gesture import GESTURE_LAYERS, GestureCrops, gesture_network, simulate_recordings
 from neuro_ros.training.judge.agreement import engine_spikes, mismatches, network_of, network_spikes
@@ -43,6 +43,21 @@ def test_the_twin_of_integers_without_remainders_is_the_engine():
     ours = np.stack([run_recording(engine, stream.bits, model.bins, model.network.depth) for stream in streams])
     assert ours.sum() > 20
     assert np.array_equal(twin.count(streams), ours)
+
+
+def test_the_twin_delays_what_the_engine_delays():
+    """Each source cell has a delay of its own; nothing is rounded, and no even sum meets an odd threshold."""
+    rng = np.random.default_rng(5)
+    weight = (2 * rng.integers(-100, 100, (6, 16))).astype(np.int16)
+    delays = rng.integers(0, 9, (4, 2, 2)).astype(np.uint8)
+    layer = Layer("out", [Projection(Dense(weight), delays=delays)], Lif(4095, 0, 301))
+    model = Model(Network([layer], (4, 2, 2)), tuple("abcdef"), bins=10)
+    streams = [noise(40, 16, seed) for seed in range(9)]
+    engine = create_engine(model)
+    ours = np.stack([run_recording(engine, stream.bits, model.bins, model.network.depth) for stream in streams])
+    theirs = FloatTwin(model, {"out": (weight / 301).astype(np.float32)}).count(streams)
+    assert ours.sum() > 20
+    assert np.array_equal(theirs, ours)
 
 
 def test_the_twin_leaks_as_its_equations_say():

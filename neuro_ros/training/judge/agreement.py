@@ -58,7 +58,9 @@ def network_of(model: Model, network: IntegerNetwork, weights: Mapping[str, npt.
         exported = population.export()
         ours, theirs = exported.connection.tensors(), layer.connection.tensors()
         registers = [(neuron.du, neuron.dv, neuron.vth) for neuron in (exported.neuron, layer.neuron)]
-        if registers[0] != registers[1] or any(not np.array_equal(ours[name], theirs[name]) for name in theirs):
+        delays = [np.broadcast_to(part.projections[0].delays, population.input_shape) for part in (exported, layer)]
+        same = registers[0] == registers[1] and np.array_equal(*delays)
+        if not same or any(not np.array_equal(ours[name], theirs[name]) for name in theirs):
             raise TrainingError(f"the weights of layer '{layer.name}' are not those that the model was made of")
     return network
 

@@ -63,8 +63,9 @@ class FloatTwin:
 
     def __init__(self, model: Model, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
         self.model = model
-        self._layers: list[tuple[Conv2d | Dense, Lif, torch.Tensor]] = []
-        for layer in model.network.layers:
+        self._layers: list[tuple[Conv2d | Dense, Lif, torch.Tensor, torch.Tensor]] = []
+        sources = [model.network.input_shape, *model.network.shapes]
+        for layer, source in zip(model.network.layers, sources, strict=False):
             connection, neuron = layer.connection, layer.neuron
             if not isinstance(connection, Conv2d | Dense) or type(neuron) is not Lif:
                 raise TrainingError(
@@ -74,7 +75,8 @@ class FloatTwin:
             if master is None or master.shape != connection.weight.shape:
                 found = "missing" if master is None else f"of shape {master.shape}"
                 raise TrainingError(f"the weights of '{layer.name}' are {found}; {connection.weight.shape} is needed")
-            self._layers.append((connection, neuron, torch.from_numpy(np.ascontiguousarray(master))))
+            delays = torch.from_numpy(layer.projections[0].source_delays(source).astype(np.int64))
+            self._layers.append((connection, neuron, torch.from_numpy(np.ascontiguousarray(master)), delays))
 
     @torch.no_grad()
     def count(self, streams: Sequence[StepStream], tail: bool = True) -> npt.NDArray[np.int64]:
@@ -94,7 +96,12 @@ class FloatTwin:
         steps, batch = cells.shape[:2]
         flow = torch.zeros((steps + depth, batch, *shape))
         flow[:steps] = torch.from_numpy(cells.reshape(steps, batch, *shape))
-        for connection, neuron, weight in self._layers:
+        for connection, neuron, weight, delays in self._layers:
+            if delays.any():
+                late = torch.zeros_like(flow)
+                for delay in delays.unique().tolist():
+                    late[delay:] += torch.where(delays == delay, flow[: len(flow) - delay], 0.0)
+                flow = late
             flat = flow.flatten(0, 1)
             if isinstance(connection, Conv2d):
                 sums = functional.conv2d(

@@ -104,12 +104,15 @@ class LifState:
         Sums in flight, the next to arrive first.
     resting : (batch, cells) int32
         Steps that each neuron still rests.
+    heard : (delay, batch, c, h, w) float32, optional
+        The last spikes of the sources, where their channels are delayed by different times.
     """
 
     u: torch.Tensor
     v: torch.Tensor
     pending: torch.Tensor
     resting: torch.Tensor
+    heard: torch.Tensor | None = None
 
     @classmethod
     def at_rest(cls, batch: int, cells: int, delay: int = 0, device: torch.device | None = None) -> LifState:
@@ -121,7 +124,8 @@ class LifState:
     def where(self, kept: torch.Tensor) -> LifState:
         """Return the state with the samples outside the (batch,) mask `kept` put to rest."""
         mask = ~kept[:, None]
-        return LifState(*(x.masked_fill(mask, 0) for x in (self.u, self.v, self.pending, self.resting)))
+        heard = None if self.heard is None else self.heard.masked_fill(mask[..., None, None], 0)
+        return LifState(*(x.masked_fill(mask, 0) for x in (self.u, self.v, self.pending, self.resting)), heard)
 
 
 class _Scan(torch.autograd.Function):

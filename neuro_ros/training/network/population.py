@@ -7,6 +7,10 @@ synapse's grid. Sums of such weights over binary spikes are whole numbers below 
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -73,6 +77,10 @@ class SpikingLayer(nn.Module):
         else:
             shape = (spec.neurons, int(np.prod(input_shape)))
             self.output_shape = (spec.neurons, 1, 1)
+        if spec.delays and len(spec.delays) != input_shape[0]:
+            raise TrainingError(
+                f"layer '{spec.name}' has {len(spec.delays)} delays for the {input_shape[0]} channels that it hears"
+            )
         self.weight = nn.Parameter(torch.empty(shape))
         bound = gain / float(np.prod(shape[1:])) ** 0.5
         nn.init.uniform_(self.weight, -bound, bound)
@@ -172,8 +180,11 @@ class SpikingLayer(nn.Module):
             After the last step, detached.
         """
         steps, batch = spikes.shape[:2]
-        flat = spikes.flatten(0, 1)
         spec, exact = self.spec, self.arithmetic == "integer"
+        heard = None
+        if spec.delays:
+            spikes, heard = self._late(spikes, None if state is None else state.heard)
+        flat = spikes.flatten(0, 1)
         variance = None
         if self.norm is not None and self.training:
             variance = self.norm.measure(self.sums(flat, self.weight))
@@ -188,10 +199,27 @@ class SpikingLayer(nn.Module):
         if state is None:
             state = LifState.at_rest(batch, int(np.prod(self.output_shape)), spec.delay, a.device)
         if self.recurrent is None:
-            return scan(a, neuron, self.counts, bias, state, self._reset_value(neuron, exact))
+            spikes, state = scan(a, neuron, self.counts, bias, state, self._reset_value(neuron, exact))
+            return spikes, replace(state, heard=heard)
         if a.device.type != "cpu":
             raise TrainingError(f"layer '{spec.name}' is recurrent; that trains on the CPU only")
-        return recurrent_scan(a, self._on_grid(self.recurrent), neuron, self.counts, bias, state, spec.weight_exp)
+        weight = self._on_grid(self.recurrent)
+        spikes, state = recurrent_scan(a, weight, neuron, self.counts, bias, state, spec.weight_exp)
+        return spikes, replace(state, heard=heard)
+
+    def _late(self, spikes: torch.Tensor, heard: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the spikes with every channel as late as it arrives, and the last ones, which will arrive later."""
+        delays = self.spec.delays
+        steps, longest = len(spikes), max(delays)
+        if heard is None:
+            heard = spikes.new_zeros((longest, *spikes.shape[1:]))
+        whole = torch.cat([heard, spikes])
+        parts, first = [], 0
+        for delay, same in groupby(delays):
+            last = first + len(list(same))
+            parts.append(whole[longest - delay : longest - delay + steps, :, first:last])
+            first = last
+        return torch.cat(parts, 2), whole[len(whole) - longest :].detach()
 
     def _reset_value(self, neuron: Neuron, exact: bool) -> torch.Tensor | None:
         if self.reset is None:
@@ -224,7 +252,10 @@ class SpikingLayer(nn.Module):
             connection = Conv2d(weight, (spec.stride,) * 2, (spec.padding,) * 2, spec.weight_exp)
         else:
             connection = Dense(weight, spec.weight_exp)
-        projections = [Projection(connection, delays=spec.delay)]
+        delays: Any = spec.delay
+        if spec.delays:
+            delays = np.broadcast_to(np.array(spec.delays, np.uint8)[:, None, None], self.input_shape)
+        projections = [Projection(connection, delays=delays)]
         if self.recurrent is not None:
             back = self._on_grid(self.recurrent).cpu().numpy().astype(np.int16)
             projections.append(Projection(Dense(back, spec.weight_exp), spec.name))

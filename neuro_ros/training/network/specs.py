@@ -23,10 +23,15 @@ def _check(spec: ConvSpec | DenseSpec) -> None:
             ("delay", DELAY_RANGE),
         ):
             check_range(name, getattr(spec, name), limits)
+        for delay in spec.delays:
+            check_range("delays", delay, DELAY_RANGE)
     except NetworkError as error:
         raise TrainingError(f"layer '{spec.name}': {error}") from None
     if spec.learnable_reset and spec.refractory:
         raise TrainingError(f"layer '{spec.name}': a learnable reset and a refractory time exclude each other")
+    if spec.delays and (spec.delay or spec.weight_exp < 0):
+        what = "one for all" if spec.delay else "a right shift, which rounds each delay's sum by itself,"
+        raise TrainingError(f"layer '{spec.name}': delays by channel and {what} exclude each other")
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,9 @@ class ConvSpec:
         Registers, as in `neuro_ros.snn`.
     delay : int
         Axonal delay in steps, of all sources alike, on top of the one that every connection takes.
+    delays : tuple of int
+        In place of it one for each source channel: what a place says now meets what its neighbour said before, which
+        is how a direction is heard.
     bias : bool
         Whether each channel learns a bias.
     norm : bool
@@ -64,6 +72,7 @@ class ConvSpec:
     bias: bool = False
     norm: bool = False
     learnable_reset: bool = False
+    delays: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self)
@@ -84,6 +93,7 @@ class DenseSpec:
     norm: bool = False
     learnable_reset: bool = False
     recurrent: bool = False
+    delays: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self)
