@@ -140,6 +140,7 @@ def _accuracy(model: Model, record: Mapping[str, Any]) -> list[str]:
         "a confidence of 0.6 on. Confidence is the leading class's share of the evidence, sharpened by the exponent",
         f"{model.confidence_exponent:g}, which was fitted on the validation subjects. Model and recipe were chosen on",
         "validation subjects alone.",
+        *(f"\n{remark}" for remark in record.get("remarks", ())),
         "",
         "| | " + " | ".join(splits) + " |",
         "| --- |" + " --- |" * len(splits),
