@@ -19,16 +19,21 @@ SHAPE = (2, 5, 4)
 @st.composite
 def registers(draw: st.DrawFn, channels: int) -> dict[str, int | bool | tuple[int, ...]]:
     """Return registers of a layer that hears so many channels."""
+    late = draw(st.sampled_from(["all alike", "by source", "not"]))
     own = {
         "du": draw(st.integers(0, 4095)),
         "dv": draw(st.integers(0, 4095)),
-        "weight_exp": draw(st.integers(-7, 2)),
+        "weight_exp": draw(st.integers(0 if late == "by source" else -7, 2)),
         "refractory": draw(st.sampled_from([0, 0, 1, 5])),
-        "delay": draw(st.sampled_from([0, 0, 1, 7])),
+        "delay": draw(st.sampled_from([1, 7])) if late == "all alike" else 0,
         "bias": draw(st.booleans()),
     }
-    if own["delay"] == 0 and own["weight_exp"] >= 0:
-        own["delays"] = draw(st.one_of(st.just(()), st.tuples(*[st.integers(0, 9)] * channels)))
+    if late == "by source":
+        delay = st.integers(0, 9)
+        row = st.tuples(*[delay] * draw(st.integers(1, 3)))
+        place = st.tuples(*[row] * draw(st.integers(1, 3)))
+        tile = st.tuples(*[place] * draw(st.sampled_from([1, channels])))
+        own["delays"] = draw(st.one_of(st.tuples(*[delay] * channels), tile))
     return own
 
 
@@ -216,12 +221,16 @@ def test_what_cannot_be_trained_or_exported_is_refused_by_name():
         DenseSpec("a", 3, 0, 0, delay=2, recurrent=True)
     with pytest.raises(TrainingError, match="delays is 63"):
         DenseSpec("a", 3, 0, 0, delays=(0, 63))
-    with pytest.raises(TrainingError, match="delays by channel and one for all exclude"):
+    with pytest.raises(TrainingError, match="delays by source and one for all exclude"):
         DenseSpec("a", 3, 0, 0, delay=2, delays=(0, 1))
-    with pytest.raises(TrainingError, match="delays by channel and a right shift"):
+    with pytest.raises(TrainingError, match="delays by source and a right shift"):
         DenseSpec("a", 3, 0, 0, weight_exp=-1, delays=(0, 1))
-    with pytest.raises(TrainingError, match="3 delays for the 2 channels"):
+    with pytest.raises(TrainingError, match="delays for 3 channels and hears 2"):
         IntegerNetwork([DenseSpec("a", 3, 0, 0, delays=(0, 1, 2))], SHAPE)
+    with pytest.raises(TrainingError, match="not equally long"):
+        DenseSpec("a", 3, 0, 0, delays=(((0, 1), (2,)),))
+    with pytest.raises(TrainingError, match="one a source channel, or a tile"):
+        DenseSpec("a", 3, 0, 0, delays=((0, 1), (2, 3)))
     with pytest.raises(TrainingError, match="layer 'a': a learnable reset and a refractory time"):
         DenseSpec("a", 3, 0, 0, refractory=2, learnable_reset=True)
     with pytest.raises(TrainingError, match="layer 'a': du is 4096, outside"):

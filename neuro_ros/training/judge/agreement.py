@@ -59,7 +59,7 @@ def network_of(model: Model, network: IntegerNetwork, weights: Mapping[str, npt.
         ours, theirs = exported.connection.tensors(), layer.connection.tensors()
         registers = [(neuron.du, neuron.dv, neuron.vth) for neuron in (exported.neuron, layer.neuron)]
         delays = [np.broadcast_to(part.projections[0].delays, population.input_shape) for part in (exported, layer)]
-        same = registers[0] == registers[1] and np.array_equal(*delays)
+        same = registers[0] == registers[1] and np.array_equal(delays[0], delays[1])
         if not same or any(not np.array_equal(ours[name], theirs[name]) for name in theirs):
             raise TrainingError(f"the weights of layer '{layer.name}' are not those that the model was made of")
     return network

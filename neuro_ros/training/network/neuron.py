@@ -125,7 +125,8 @@ class LifState:
         """Return the state with the samples outside the (batch,) mask `kept` put to rest."""
         mask = ~kept[:, None]
         heard = None if self.heard is None else self.heard.masked_fill(mask[..., None, None], 0)
-        return LifState(*(x.masked_fill(mask, 0) for x in (self.u, self.v, self.pending, self.resting)), heard)
+        u, v, pending, resting = (x.masked_fill(mask, 0) for x in (self.u, self.v, self.pending, self.resting))
+        return LifState(u, v, pending, resting, heard)
 
 
 class _Scan(torch.autograd.Function):

@@ -8,7 +8,6 @@ synapse's grid. Sums of such weights over binary spikes are whole numbers below 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from neuro_ros.training.network.convolution import SpikeConv2d
 from neuro_ros.training.network.neuron import LifState, Neuron, scan
 from neuro_ros.training.network.norm import SpreadNorm
 from neuro_ros.training.network.recurrent import recurrent_scan, shifted
-from neuro_ros.training.network.specs import ConvSpec, DenseSpec
+from neuro_ros.training.network.specs import ConvSpec, DenseSpec, source_delays
 from neuro_ros.training.network.weights import WEIGHT_GRID, Rounding, bias_grid, on_grid
 
 __all__ = ["SpikingLayer"]
@@ -77,10 +76,7 @@ class SpikingLayer(nn.Module):
         else:
             shape = (spec.neurons, int(np.prod(input_shape)))
             self.output_shape = (spec.neurons, 1, 1)
-        if spec.delays and len(spec.delays) != input_shape[0]:
-            raise TrainingError(
-                f"layer '{spec.name}' has {len(spec.delays)} delays for the {input_shape[0]} channels that it hears"
-            )
+        self.delays = source_delays(spec, input_shape)
         self.weight = nn.Parameter(torch.empty(shape))
         bound = gain / float(np.prod(shape[1:])) ** 0.5
         nn.init.uniform_(self.weight, -bound, bound)
@@ -182,7 +178,7 @@ class SpikingLayer(nn.Module):
         steps, batch = spikes.shape[:2]
         spec, exact = self.spec, self.arithmetic == "integer"
         heard = None
-        if spec.delays:
+        if self.delays is not None:
             spikes, heard = self._late(spikes, None if state is None else state.heard)
         flat = spikes.flatten(0, 1)
         variance = None
@@ -209,17 +205,15 @@ class SpikingLayer(nn.Module):
 
     def _late(self, spikes: torch.Tensor, heard: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the spikes with every channel as late as it arrives, and the last ones, which will arrive later."""
-        delays = self.spec.delays
-        steps, longest = len(spikes), max(delays)
+        delays = torch.from_numpy(self.delays).to(spikes.device)
+        steps, longest = len(spikes), int(delays.max())
         if heard is None:
             heard = spikes.new_zeros((longest, *spikes.shape[1:]))
         whole = torch.cat([heard, spikes])
-        parts, first = [], 0
-        for delay, same in groupby(delays):
-            last = first + len(list(same))
-            parts.append(whole[longest - delay : longest - delay + steps, :, first:last])
-            first = last
-        return torch.cat(parts, 2), whole[len(whole) - longest :].detach()
+        late = torch.zeros_like(spikes)
+        for delay in delays.unique().tolist():
+            late = torch.where(delays == delay, whole[longest - delay : longest - delay + steps], late)
+        return late, whole[len(whole) - longest :].detach()
 
     def _reset_value(self, neuron: Neuron, exact: bool) -> torch.Tensor | None:
         if self.reset is None:
@@ -252,9 +246,7 @@ class SpikingLayer(nn.Module):
             connection = Conv2d(weight, (spec.stride,) * 2, (spec.padding,) * 2, spec.weight_exp)
         else:
             connection = Dense(weight, spec.weight_exp)
-        delays: Any = spec.delay
-        if spec.delays:
-            delays = np.broadcast_to(np.array(spec.delays, np.uint8)[:, None, None], self.input_shape)
+        delays: Any = spec.delay if self.delays is None else self.delays
         projections = [Projection(connection, delays=delays)]
         if self.recurrent is not None:
             back = self._on_grid(self.recurrent).cpu().numpy().astype(np.int16)

@@ -5,11 +5,45 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from neuro_ros.snn import NetworkError
 from neuro_ros.snn.limits import DECAY_RANGE, DELAY_RANGE, REFRACTORY_RANGE, WEIGHT_EXP_RANGE, check_range
 from neuro_ros.training.errors import TrainingError
 
-__all__ = ["ConvSpec", "DenseSpec"]
+__all__ = ["ConvSpec", "DenseSpec", "source_delays"]
+
+
+Delays = tuple[int, ...] | tuple[tuple[tuple[int, ...], ...], ...]
+
+
+def _tile(spec: ConvSpec | DenseSpec) -> NDArray[np.int64]:
+    """Return the delays of a layer as a tile (c, y, x); empty where it has one delay for all."""
+    try:
+        tile = np.array(spec.delays, np.int64)
+    except ValueError:
+        raise TrainingError(f"layer '{spec.name}': the rows of its delays are not equally long") from None
+    if tile.ndim not in (1, 3):
+        raise TrainingError(f"layer '{spec.name}': delays are one a source channel, or a tile (c, y, x)")
+    return tile.reshape(-1, 1, 1) if tile.ndim == 1 else tile
+
+
+def source_delays(spec: ConvSpec | DenseSpec, shape: tuple[int, int, int]) -> NDArray[np.uint8] | None:
+    """Return the delay of every cell (c, y, x) that a layer hears; None where all have the same.
+
+    Raises
+    ------
+    TrainingError
+        If there are more or fewer channels than in `shape`.
+    """
+    if not spec.delays:
+        return None
+    tile = _tile(spec)
+    if len(tile) not in (shape[0], 1 if np.ndim(spec.delays) == 3 else shape[0]):
+        raise TrainingError(f"layer '{spec.name}' has delays for {len(tile)} channels and hears {shape[0]}")
+    places = np.ix_(*(np.arange(size) % own for size, own in zip(shape, tile.shape, strict=True)))
+    return tile[places].astype(np.uint8)
 
 
 def _check(spec: ConvSpec | DenseSpec) -> None:
@@ -23,7 +57,7 @@ def _check(spec: ConvSpec | DenseSpec) -> None:
             ("delay", DELAY_RANGE),
         ):
             check_range(name, getattr(spec, name), limits)
-        for delay in spec.delays:
+        for delay in _tile(spec).ravel().tolist():
             check_range("delays", delay, DELAY_RANGE)
     except NetworkError as error:
         raise TrainingError(f"layer '{spec.name}': {error}") from None
@@ -31,7 +65,7 @@ def _check(spec: ConvSpec | DenseSpec) -> None:
         raise TrainingError(f"layer '{spec.name}': a learnable reset and a refractory time exclude each other")
     if spec.delays and (spec.delay or spec.weight_exp < 0):
         what = "one for all" if spec.delay else "a right shift, which rounds each delay's sum by itself,"
-        raise TrainingError(f"layer '{spec.name}': delays by channel and {what} exclude each other")
+        raise TrainingError(f"layer '{spec.name}': delays by source and {what} exclude each other")
 
 
 @dataclass(frozen=True)
@@ -48,9 +82,9 @@ class ConvSpec:
         Registers, as in `neuro_ros.snn`.
     delay : int
         Axonal delay in steps, of all sources alike, on top of the one that every connection takes.
-    delays : tuple of int
-        In place of it one for each source channel: what a place says now meets what its neighbour said before, which
-        is how a direction is heard.
+    delays : tuple of int, or of tuples (c, y, x) of int
+        In place of it one for each source channel, or a tile that is repeated over the source cells, of one channel for
+        all or of each: what a place says now meets what its neighbour said before, which is how a direction is heard.
     bias : bool
         Whether each channel learns a bias.
     norm : bool
@@ -72,7 +106,7 @@ class ConvSpec:
     bias: bool = False
     norm: bool = False
     learnable_reset: bool = False
-    delays: tuple[int, ...] = ()
+    delays: Delays = ()
 
     def __post_init__(self) -> None:
         _check(self)
@@ -93,7 +127,7 @@ class DenseSpec:
     norm: bool = False
     learnable_reset: bool = False
     recurrent: bool = False
-    delays: tuple[int, ...] = ()
+    delays: Delays = ()
 
     def __post_init__(self) -> None:
         _check(self)
