@@ -116,7 +116,8 @@ class SaturatedNeuronsAlarm:
 
         share: float = limit(
             0.02,
-            "share of a layer's neurons that may be saturated beyond what the baseline has",
+            "share of a layer's neurons, or one of them where that is more, that may be saturated beyond what the "
+            "baseline has",
             minimum=0.0,
             maximum=1.0,
         )
@@ -130,9 +131,10 @@ class SaturatedNeuronsAlarm:
             layer = observation.baseline.layer(name)
             if layer is None:
                 continue
-            allowed = layer.saturated + limits.share
-            if saturated > allowed * layer.neurons:
-                text = f"layer {name}: {saturated} of {layer.neurons} neurons fire without pause, limit {allowed:.1%}"
+            # At least one neuron: in a layer of eleven it is nine hundredths already, and the first to win fires most.
+            allowed = layer.saturated * layer.neurons + max(1.0, limits.share * layer.neurons)
+            if saturated > allowed:
+                text = f"layer {name}: {saturated} of {layer.neurons} neurons fire without pause, limit {int(allowed)}"
                 return Verdict(True, text)
         return Verdict(False)
 

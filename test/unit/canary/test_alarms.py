@@ -344,6 +344,14 @@ def test_saturated_neurons_are_those_beyond_the_baseline(baseline):
     assert "60 of 1000 neurons fire without pause" in board.raised["saturated_neurons"]
 
 
+def test_one_more_neuron_of_a_small_layer_is_no_saturation(baseline):
+    """Of eleven output neurons one is nine hundredths, and a clear gesture makes its own fire in nearly every step."""
+    assert run(AlarmBoard(), healthy(5, baseline, saturated=(0, 1)))[-1] == ()
+    board = AlarmBoard()
+    assert run(board, healthy(5, baseline, saturated=(0, 2)))[-1] == ("saturated_neurons",)
+    assert "layer out: 2 of 11 neurons fire without pause, limit 1" in board.raised["saturated_neurons"]
+
+
 # -- decisions ---------------------------------------------------------------------------------------------------------
 
 
