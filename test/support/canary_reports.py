@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reports and a small baseline that the tests of the canary share."""
 
+import dataclasses
 import math
 
 import numpy as np
 
-from neuro_ros.canary import BaselineBuilder, LayerReport
+from neuro_ros.canary import BaselineBuilder, LayerReport, Observation
 
 LAYERS, NEURONS, CLASSES = ("conv", "out"), (1000, 11), 11
 
@@ -20,6 +21,28 @@ def report(second, *, input_rate=0.05, rates=(0.1, 0.02), dead=(300, 5), **value
         saturated_neurons=values.pop("saturated", (0, 0)),
         **values,
     )
+
+
+def run(board, observations):
+    """Return which alarms are raised after each observation."""
+    history = []
+    for observation in observations:
+        board.observe(observation)
+        history.append(tuple(board.raised))
+    return history
+
+
+def seconds(count, baseline=None, start=0, **values):
+    """One observation a second with one report each."""
+    of_observation = {item.name for item in dataclasses.fields(Observation)}
+    shown = {name: value for name, value in values.items() if name in of_observation}
+    rest = {name: value for name, value in values.items() if name not in of_observation}
+    return [Observation(reports=(report(t, **rest),), baseline=baseline, **shown) for t in range(start, start + count)]
+
+
+def healthy(count, baseline, start=0, **values):
+    usual = {"rates": (0.1, 0.04), "leader": 1, "moving_share": 1.0, "on_share": 0.5, "margins": ((1, 0.4),) * 20}
+    return seconds(count, baseline, start, **{**usual, **values})
 
 
 def build_baseline(model_id="m-0123456789ab", scenes=40, seed=0):

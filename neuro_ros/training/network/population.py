@@ -51,6 +51,8 @@ class SpikingLayer(nn.Module):
     ----------
     counts : (2,) int64 array
         Wraps of u and clips of v since the layer was made.
+    delays : (c, h, w) uint8 array, optional
+        Steps by which each source cell is late; None where all are alike.
     surrogate, arithmetic, rounding, sparse_gradient
         As of `IntegerNetwork`, which sets them.
 
@@ -204,7 +206,7 @@ class SpikingLayer(nn.Module):
         return spikes, replace(state, heard=heard)
 
     def _late(self, spikes: torch.Tensor, heard: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the spikes with every channel as late as it arrives, and the last ones, which will arrive later."""
+        """Return the spikes as late as each source cell is, and the last ones, which the next chunk needs."""
         delays = torch.from_numpy(self.delays).to(spikes.device)
         steps, longest = len(spikes), int(delays.max())
         if heard is None:

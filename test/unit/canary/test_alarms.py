@@ -3,11 +3,10 @@
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from canary_reports import report
+from canary_reports import healthy, report, run, seconds
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,28 +32,6 @@ def limits(**changes):
     """``limits(latency__p99_s=0.1)``: all limits with some of them changed."""
     values = {f"alarm.{name.replace('__', '.')}": value for name, value in changes.items()}
     return build(CanaryParameters, values).alarm
-
-
-def run(board, observations):
-    """Return which alarms are raised after each observation."""
-    history = []
-    for observation in observations:
-        board.observe(observation)
-        history.append(tuple(board.raised))
-    return history
-
-
-def seconds(count, baseline=None, start=0, **values):
-    """One observation a second with one report each."""
-    of_observation = {item.name for item in dataclasses.fields(Observation)}
-    shown = {name: value for name, value in values.items() if name in of_observation}
-    rest = {name: value for name, value in values.items() if name not in of_observation}
-    return [Observation(reports=(report(t, **rest),), baseline=baseline, **shown) for t in range(start, start + count)]
-
-
-def healthy(count, baseline, start=0, **values):
-    usual = {"rates": (0.1, 0.04), "leader": 1, "moving_share": 1.0, "on_share": 0.5, "margins": ((1, 0.4),) * 20}
-    return seconds(count, baseline, start, **{**usual, **values})
 
 
 # -- the board ---------------------------------------------------------------------------------------------------------
@@ -193,52 +170,6 @@ def test_no_figures_break_the_board(baseline, rows, known):
         board.observe(observation)
     assert set(board.raised) <= set(alarm_names())
     assert all("\n" not in text for text in board.raised.values())
-
-
-# -- how soon ----------------------------------------------------------------------------------------------------------
-
-GOOD_S = 60
-KNOWN = SelfTestAnswer(1, (10, 5), (1, 2))
-STRONG = {
-    "latency": {"latency_p99_s": 0.2, "latency_samples": 50},
-    "step_time": {"step_time_p99_s": 0.02, "step_samples": 50},
-    "windows_lost": {"windows_lost": 3},
-    "events_dropped": {"events_dropped": 5000},
-    "self_test": {"self_test": SelfTestAnswer(1, (10, 6), (1, 3)), "self_test_ns": GOOD_S * 1_000_000_000},
-    "spike_rate": {"rates": (0.2, 0.04)},
-    "dead_neurons": {"rates": (0.1, 0.0), "dead": (300, 11)},
-    "saturated_neurons": {"saturated": (60, 0)},
-    "margin": {"margins": ((1, 0.05),) * 20},
-    "accuracy": {"right": False},
-    "clock": {"clock_state": "HOLDOVER", "clock_sigma_s": 0.02},
-    "thermal": {"thermal_state": "STALE"},
-    "polarity": {"on_share": 1.0},
-    "core_utilisation": {"core_utilisation": (0.9, 0.2, 0.5)},
-}
-
-
-def said_after():
-    """Return what the page says of each alarm: seconds from a strong fault on."""
-    page = (Path(__file__).parents[3] / "docs" / "canary.md").read_text(encoding="utf-8")
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| `")
-    ]
-    return {row[0].strip("`"): int(row[-1]) for row in rows if row[-1].isdigit()}
-
-
-@pytest.mark.parametrize("name", alarm_names())
-def test_a_strong_fault_is_raised_as_soon_as_the_page_says(baseline, name):
-    known = dataclasses.replace(baseline, self_test=KNOWN)
-
-    def second(t, right=True, **fault):
-        label = t // 3 % 4
-        outcomes = ((label, label if right else 9),) * 20
-        return healthy(1, known, start=t, **{"events_in": 10_000, "outcomes": outcomes, **fault})[0]
-
-    board = AlarmBoard()
-    assert set(run(board, [second(t) for t in range(GOOD_S)])) == {()}
-    history = run(board, [second(t, **STRONG[name]) for t in range(GOOD_S, 2 * GOOD_S)])
-    assert [name in raised for raised in history].index(True) + 1 == said_after()[name]
 
 
 # -- losses and times --------------------------------------------------------------------------------------------------
