@@ -74,10 +74,12 @@ def require_model_path(out: Path) -> None:
 
 
 def start_torch(threads: int) -> None:
-    """Set the number of threads, and let the allocator keep what it once got.
+    """Set the number of threads, let them sleep between two sums, and let the allocator keep what it once got.
 
-    Without the latter a third of an update goes into page faults.
+    Torch's threads wait for the next sum by counting, on the cores that our kernels' threads need meanwhile: with two
+    threads on two cores that is up to a third of an update. Page faults would be another third.
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is loaded
     import torch
 
     torch.set_num_threads(threads)

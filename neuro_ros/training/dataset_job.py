@@ -26,6 +26,7 @@ from neuro_ros.training.network.layers import IntegerNetwork
 from neuro_ros.training.recordings import JUDGED, RecordingCrops, Survey, mirror_of, survey
 from neuro_ros.training.run.control import RunControl
 from neuro_ros.training.run.loop import Progress, TrainingSettings
+from neuro_ros.training.start import Start
 
 __all__ = [
     "RECIPES",
@@ -168,6 +169,7 @@ def train_on_dataset(
     on_data: Callable[[int, int], None] | None = None,
     on_update: Callable[[Progress], None] | None = None,
     control: RunControl | None = None,
+    start: Start | None = None,
 ) -> tuple[Model, DatasetEvaluation]:
     """Train on the training split and judge on the validation split.
 
@@ -189,6 +191,8 @@ def train_on_dataset(
         Called after each update.
     control : RunControl, optional
         How the run is carried out; by default here and alone, without checkpoints.
+    start : Start, optional
+        Go on from this model, which has the same layers and classes; by default from chance.
 
     Returns
     -------
@@ -200,14 +204,15 @@ def train_on_dataset(
     Raises
     ------
     TrainingError
-        If a setting is wrong, a class has nothing usable, or the loss stops being a number.
+        If a setting is wrong, the start is another network or knows other classes, a class has nothing usable, or
+        the loss stops being a number.
     DatasetError
         If a split is empty or nothing in it can be read.
     ExportError
         If a layer is dead, saturated or collapsed.
     """
     cache = MemoryCache() if cache is None else cache
-    network, record = train_network(job, dataset, clock_s, split_seed, cache, on_data, on_update, control)
+    network, record = train_network(job, dataset, clock_s, split_seed, cache, on_data, on_update, control, start=start)
     return finished(network, job, dataset, record, split_seed, cache)
 
 
@@ -221,6 +226,7 @@ def train_network(
     on_update: Callable[[Progress], None] | None = None,
     control: RunControl | None = None,
     arithmetic: str = "integer",
+    start: Start | None = None,
 ) -> tuple[IntegerNetwork, dict[str, Any]]:
     """Do the first half of `train_on_dataset`: what is judged afterwards is up to the caller.
 
@@ -230,6 +236,8 @@ def train_network(
         As for `train_on_dataset`.
     arithmetic : str
         'integer', or 'float' for a network that is quantised afterwards.
+    start : Start, optional
+        As for `train_on_dataset`.
 
     Returns
     -------
@@ -242,10 +250,18 @@ def train_network(
     dataset.of_split("validation")  # refused before hours of training, not after
     torch.manual_seed(job.seed)
     network = network_for(job, len(dataset.labels))
+    if start is not None:
+        if start.model.labels != dataset.labels:
+            raise TrainingError(
+                f"{dataset.path} has the classes {', '.join(dataset.labels)}; the model to start from knows "
+                f"{', '.join(start.model.labels)}"
+            )
+        start.put_into(network)
     network.arithmetic = arithmetic
     found = survey(dataset, "train", job.shape, cache, on_data)
     crops = crops_for(job, dataset, found, len(network.populations), cache, control)
-    losses = control.train(network, crops, settings_for(job, crops, found), clock_s, on_update)
+    settings = settings_for(job, crops, found)
+    losses = control.train(network, crops, settings, clock_s, on_update, calibrated=start is not None)
     # No measured times and no paths in here: the record is part of the digest, and equal runs give equal models.
     record = {
         "data": dataset.kind,
@@ -253,6 +269,7 @@ def train_network(
         "split_seed": split_seed,
         "recordings": dict(zip(dataset.labels, found.per_class, strict=True)),
         "skipped": found.skipped,
+        **({} if start is None else {"start": start.as_dict()}),
         "updates": len(losses),
         "loss_first": float(np.mean(losses[:20])),
         "loss_last": float(np.mean(losses[-20:])),

@@ -28,6 +28,7 @@ from neuro_ros.training.judge.export import check_exportable, zero_fractions
 from neuro_ros.training.network.layers import IntegerNetwork
 from neuro_ros.training.run.control import RunControl
 from neuro_ros.training.run.loop import Progress, TrainingSettings
+from neuro_ros.training.start import Start
 
 __all__ = [
     "EVALUATION_SEEDS",
@@ -42,8 +43,9 @@ __all__ = [
 # Sensor seeds differ between uses, so that not even the noise of a training sensor is met again.
 EVALUATION_SEEDS = {"train": 11, "validation": 12, "test": 13, "hard": 14}
 
-# Between the seeds of crops of processes that train together.
+# Between the seeds of crops of processes that train together, and of a run and the one that goes on from its model.
 _NEXT_PROCESS = 1_000_003
+_NEXT_RUN = 7_919
 
 # So many updates can be repeated by whoever doubts the others.
 _KEPT_LOSSES = 20
@@ -223,6 +225,7 @@ def train_model(
     on_update: Callable[[Progress], None] | None = None,
     on_network: Callable[[IntegerNetwork], None] | None = None,
     control: RunControl | None = None,
+    start: Start | None = None,
 ) -> tuple[Model, Evaluation]:
     """Train the gesture network on simulated subjects and judge it on validation subjects.
 
@@ -240,6 +243,8 @@ def train_model(
         Called with the trained network, whose real-valued weights the model does not hold.
     control : RunControl, optional
         How the run is carried out; by default here and alone, without checkpoints.
+    start : Start, optional
+        Go on from this model; by default from chance.
 
     Returns
     -------
@@ -251,7 +256,7 @@ def train_model(
     Raises
     ------
     TrainingError
-        If a setting is wrong or the loss stops being a number.
+        If a setting is wrong, the start is another network, or the loss stops being a number.
     ExportError
         If a layer is dead, saturated or collapsed.
     """
@@ -259,12 +264,14 @@ def train_model(
     torch.manual_seed(job.seed)
     shape = WindowShape()
     streams = simulate_training(subject_seeds("train", job.subjects), job.gesture_duration_s, job.seed, shape, on_data)
-    seed = job.seed + _NEXT_PROCESS * control.world.rank
+    seed = job.seed + _NEXT_PROCESS * control.world.rank + (0 if start is None else _NEXT_RUN)
     crops = GestureCrops(streams, job.crop_steps, control.share_of(job.batch), seed, shape)
     network = gesture_network(shape)
+    if start is not None:
+        start.put_into(network)
     settings = TrainingSettings(updates=job.updates, seconds=job.seconds, learning_rate=job.learning_rate)
     try:
-        losses = control.train(network, crops, settings, clock_s, on_update)
+        losses = control.train(network, crops, settings, clock_s, on_update, calibrated=start is not None)
     finally:
         crops.close()
     if on_network is not None:
@@ -279,6 +286,7 @@ def train_model(
         "data": "simulated gestures (neuro_ros.gestures), not people",
         "job": {key: value for key, value in asdict(job).items() if value != math.inf},
         "splits": {split: list(SPLITS[split]) for split in SPLITS},
+        **({} if start is None else {"start": start.as_dict()}),
         "updates": len(losses),
         "losses_first": losses[:_KEPT_LOSSES],
         "loss_first": float(np.mean(losses[:20])),

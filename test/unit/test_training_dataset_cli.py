@@ -57,6 +57,33 @@ def trained(folder, tmp_path_factory):
     return out
 
 
+@pytest.mark.parametrize("given", [("--layers", "dense:3"), ("--arithmetic", "float")])
+def test_what_the_start_decides_cannot_be_chosen(folder, trained, tmp_path, capsys, given):
+    out = tmp_path / "further.safetensors"
+    assert main(["train", "--data", str(folder), "--out", str(out), "--start", str(trained), *given]) != 0
+    assert "start" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_training_goes_on_from_a_model(folder, trained, tmp_path, capsys):
+    out = tmp_path / "further.safetensors"
+    words = ["--crop-windows", "3", "--batch", "8", "--seed", "5"]
+    words += ["--start", str(trained)]
+    assert main(["train", "--data", str(folder), "--out", str(out), "--updates", "3", *words]) == 0
+    before, after = load_model(trained), load_model(out)
+    assert after.record["start"]["model_id"] == before.digest
+    assert (after.window_length_ns, after.bins) == (before.window_length_ns, before.bins)
+    assert [each.neuron.vth for each in after.network.layers] == [each.neuron.vth for each in before.network.layers]
+    assert after.record["loss_first"] < 0.7 * before.record["loss_first"]  # it knows already what it learnt
+    other = tmp_path / "recordings"
+    for number in range(10):
+        make_recording(other / "alone" / f"{number}.npz", (0, 7), number)
+        make_recording(other / "together" / f"{number}.npz", (9, 16), 50 + number)
+    capsys.readouterr()
+    assert main(["train", "--data", str(other), "--out", str(out), *words]) != 0
+    assert "above, below" in capsys.readouterr().err
+
+
 def run(capsys, *words):
     code = main([str(word) for word in words])
     captured = capsys.readouterr()

@@ -2,14 +2,20 @@
 """From nothing to a model and its card, in the smallest form; equal jobs give equal models."""
 
 import itertools
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 from neuro_ros.gestures import LABELS
-from neuro_ros.snn import load_model, save_model
+from neuro_ros.snn import Model, load_model, save_model
 from neuro_ros.training.errors import TrainingError
+from neuro_ros.training.gesture import gesture_network
 from neuro_ros.training.judge.card import write_card
+from neuro_ros.training.network.master import MASTER_SUFFIX, save_master_weights
 from neuro_ros.training.pipeline import TrainingJob, train_model
+from neuro_ros.training.start import load_start
 
 
 def test_a_job_gives_a_model_its_record_and_its_card_and_repeats(tmp_path):
@@ -39,3 +45,50 @@ def test_jobs_outside_their_range_are_refused():
         TrainingJob(seed=-1)
     with pytest.raises(TrainingError, match=r"0\.1 s"):
         TrainingJob(recording_s=0.1)
+
+
+def test_a_run_goes_on_from_a_model_and_says_so(tmp_path):
+    job = TrainingJob(seed=3, subjects=1, gesture_duration_s=0.3, updates=2, batch=2, crop_steps=40,
+                      validation_subjects=1, recording_s=0.3)  # fmt: skip
+    first, networks = tmp_path / "first.safetensors", []
+    model, _ = train_model(job, itertools.count().__next__, on_network=networks.append)
+    save_model(model, first)
+    save_master_weights(networks[0], first.with_suffix(MASTER_SUFFIX))
+    start = load_start(first)
+    further, _ = train_model(replace(job, updates=3), itertools.count().__next__, start=start)
+    thresholds = [[layer.neuron.vth for layer in each.network.layers] for each in (model, further)]
+    assert thresholds[0] == thresholds[1]  # those of the start, not newly calibrated ones
+    assert further.record["start"] == {"model_id": model.digest, "job": model.record["job"], "updates": 2}
+    moved = [
+        np.abs(a.connection.weight.astype(int) - b.connection.weight).max()
+        for a, b in zip(model.network.layers, further.network.layers, strict=True)
+    ]
+    assert 0 < max(moved) < 40  # three small steps from there: other weights, but not weights from chance
+    card = tmp_path / "further.md"
+    write_card(card, further, {**further.record, "command": "neuro_ros train", "wall_s": 60.0}, 1)
+    assert f"began at | model `{model.digest[:12]}`: 2 updates, 1 subjects" in card.read_text(encoding="utf-8")
+
+
+def test_a_run_does_not_go_on_from_weights_that_are_not_the_model_s(tmp_path):
+    network = gesture_network()
+    model = Model(network.export(), LABELS, 50_000_000, 10, "first")
+    with torch.no_grad():
+        network.populations[2].weight += 0.5
+    path = tmp_path / "first.safetensors"
+    save_model(model, path)
+    save_master_weights(network, path.with_suffix(MASTER_SUFFIX))
+    with pytest.raises(TrainingError, match="conv3"):
+        load_start(path).put_into(gesture_network())
+    path.with_suffix(MASTER_SUFFIX).write_bytes(b"nothing")
+    with pytest.raises(TrainingError, match="no master weights"):
+        load_start(path)
+
+
+def test_without_the_weights_behind_it_a_model_s_integers_are_the_start(tmp_path):
+    model = Model(gesture_network().export(), LABELS, 50_000_000, 10, "first")
+    save_model(model, tmp_path / "first.safetensors")
+    network = gesture_network()
+    load_start(tmp_path / "first.safetensors").put_into(network)
+    for ours, theirs in zip(network.export().layers, model.network.layers, strict=True):
+        assert np.array_equal(ours.connection.weight, theirs.connection.weight)
+        assert ours.neuron.vth == theirs.neuron.vth

@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=positive_float, help="most time in the loop (default: no limit)")
     parser.add_argument("--batch", type=positive_int, help="crops an update (default: by the data)")
     parser.add_argument("--learning-rate", type=positive_float, help="peak, relative (default: by the data)")
+    parser.add_argument("--start", type=Path, metavar="MODEL", help="go on from this model, and not from chance")
     add_run_arguments(parser)
     simulated = parser.add_argument_group("without --data: gestures of simulated subjects in a row")
     simulated.add_argument("--subjects", type=positive_int, help="training subjects (default 240)")
@@ -101,8 +102,10 @@ def _train_simulated(args: argparse.Namespace, control: RunControl, log: Trainin
     from neuro_ros.training.network.layers import IntegerNetwork
     from neuro_ros.training.network.master import MASTER_SUFFIX, save_master_weights
     from neuro_ros.training.pipeline import TrainingJob, train_model
+    from neuro_ros.training.start import load_start
 
     refuse_given(args, *_WITH_DATA, because="goes with --data only")
+    start = None if args.start is None else load_start(args.start)
     job = TrainingJob(
         **_given(args, "seed", "subjects", "updates", "seconds", "batch", "learning_rate"), name=args.out.stem
     )
@@ -116,7 +119,7 @@ def _train_simulated(args: argparse.Namespace, control: RunControl, log: Trainin
             save_master_weights(network, args.out.with_suffix(MASTER_SUFFIX))
 
     started = spent()
-    model, evaluation = train_model(job, time.monotonic, on_data, log, keep_master_weights, control)
+    model, evaluation = train_model(job, time.monotonic, on_data, log, keep_master_weights, control, start)
     if control.world.is_first:
         took = spent(started)
         save_model(model, args.out)
@@ -128,20 +131,31 @@ def _train_simulated(args: argparse.Namespace, control: RunControl, log: Trainin
 def _train_on_data(args: argparse.Namespace, control: RunControl, log: TrainingLog) -> dict[str, Any]:
     """Train on the training split of a data set, and judge on its validation split; the test stays unseen."""
     from neuro_ros.snn import save_model
+    from neuro_ros.training.data import window_shape
     from neuro_ros.training.dataset_job import job_for, train_on_dataset
     from neuro_ros.training.judge.dataset_card import write_dataset_card
+    from neuro_ros.training.start import load_start
 
     refuse_given(args, "subjects", because="with --data write simulated:SUBJECTS")
+    start = None
+    if args.start is not None:
+        refuse_given(args, "layers", "window_ms", "bins", "size", because="are those of the model to --start from")
+        if args.arithmetic == "float":
+            raise UsageError("--start: a run in floating point begins from chance")
+        start = load_start(args.start)
+        args.labels = args.labels or ",".join(start.model.labels)
     dataset = dataset_of(args)
     chosen = _given(args, "seed", "epochs", "updates", "seconds", "batch", "learning_rate", "layers", "crop_windows")
     job = job_for(dataset, **chosen, **_given(args, "judged"), name=args.out.stem)
+    if start is not None:
+        job = replace(job, layers=start.layers(), shape=window_shape(start.model))
     job = replace(job, shape=_shape(args, job.shape), augmentation=_augmentation(args, job.augmentation))
     on_data = data_log("looked through")
     if args.arithmetic == "float":
         return _train_float(args, control, log, job, dataset)
     started = spent()
     model, validation = train_on_dataset(
-        job, dataset, time.monotonic, args.split_seed, cache_of(args), on_data, log, control
+        job, dataset, time.monotonic, args.split_seed, cache_of(args), on_data, log, control, start
     )
     result = {**validation.as_dict(), "seed": job.seed, "split_seed": args.split_seed}
     if control.world.is_first:

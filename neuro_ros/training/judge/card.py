@@ -58,11 +58,23 @@ def _head(model: Model, record: Mapping[str, Any], size_bytes: int) -> list[str]
                 f"{job['learning_rate']:g}; loss {record['loss_first']:.2f} to {record['loss_last']:.2f}"
             ),
         ),
+        *_start_row(record),
         ("command", f"`{record['command']}`"),
         ("software", f"torch {record['torch']}, {record['threads']} thread(s), CPU"),
         ("time", _time_text(record)),
     ]
     return ["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in rows)]
+
+
+def _start_row(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return where the run began, if not from chance."""
+    start = record.get("start")
+    if start is None:
+        return []
+    job, by = start.get("job", {}), ""
+    if "subjects" in job and "updates" in start:
+        by = f": {start['updates']} updates, {job['subjects']} subjects, learning rate {job['learning_rate']:g}"
+    return [("began at", f"model `{start['model_id'][:12]}`{by}")]
 
 
 def _time_text(record: Mapping[str, Any]) -> str:
