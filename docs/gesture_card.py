@@ -102,6 +102,12 @@ def measure_twin(model, weights, clips, answers):
     return {**accuracy_of(theirs, clips.labels), "integer_minus_float": difference.as_dict()}
 
 
+def all_updates(record):
+    """Return the updates of a run, with those of the runs that it went on from."""
+    start = record.get("start")
+    return record["updates"] + (all_updates(start) if start else 0)
+
+
 def train_yardstick(job, updates, shape, weights, folder):
     """Return the plain network, trained on the streams, the crops and as many updates as the model.
 
@@ -119,6 +125,7 @@ def train_yardstick(job, updates, shape, weights, folder):
     streams = simulate_training(
         subject_seeds("train", job["subjects"]), job["gesture_duration_s"], job["seed"], shape,
         lambda done, of: say(f"simulated {done} of {of} subjects") if done % 60 == 0 else None,
+        gestures=job.get("gestures", len(LABELS)),
     )  # fmt: skip
     simulation_s = processor_s() - began_s
     crops = GestureCrops(streams, job["crop_steps"], job["batch"], job["seed"], shape)
@@ -271,7 +278,7 @@ def main():
     yardstick = None
     if "yardstick" in args.only:
         size = sum(next(iter(layer.connection.tensors().values())).size for layer in model.network.layers)
-        yardstick, about = train_yardstick(record["job"], record["updates"], shape, size, args.cache)
+        yardstick, about = train_yardstick(record["job"], all_updates(record), shape, size, args.cache)
         measured["yardstick"] = dict(about)
     for split, shown in clips.items():
         if "accuracy" in args.only:

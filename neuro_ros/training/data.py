@@ -57,8 +57,9 @@ def simulate_streams(
     shape: WindowShape | None = None,
     progress: Callable[[int, int], None] | None = None,
     split: str = "",
+    gestures: int = len(LABELS),
 ) -> list[StepStream]:
-    """Let each subject act all eleven gestures in a random order.
+    """Let each subject act gestures in a random order: all eleven, or some of them.
 
     Parameters
     ----------
@@ -74,6 +75,8 @@ def simulate_streams(
         Called with (done, of).
     split : str
         Whose ranges of bodies and conditions are drawn from (`neuro_ros.gestures.SPLIT_TABLE`); empty = the plain look.
+    gestures : int
+        How many each subject acts; which, is up to the order.
 
     Returns
     -------
@@ -86,7 +89,7 @@ def simulate_streams(
         # The background activity of sensors differs; a fixed rate would be learnt. Light makes it, where there is any.
         noise_hz = None if split else 0.1 + 0.9 * float(np.random.default_rng([0x2015E, seed, subject]).random())
         simulator = GestureSimulator(seed=seed, noise_hz=noise_hz, split=split)
-        events, intervals = simulator.sequence([int(i) for i in order], gesture_duration_s, subject)
+        events, intervals = simulator.sequence([int(i) for i in order[:gestures]], gesture_duration_s, subject)
         streams.append(to_steps(events, intervals, simulator.width, simulator.height, shape))
         if progress is not None:
             progress(done + 1, len(subjects))

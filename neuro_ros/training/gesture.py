@@ -113,18 +113,21 @@ def simulate_training(
     shape: WindowShape | None = None,
     progress: Callable[[int, int], None] | None = None,
     split: str = "train",
+    gestures: int = len(LABELS),
 ) -> list[StepStream]:
     """Return what `simulate_streams` returns, made by as many processes as torch has threads.
 
     Parameters
     ----------
-    subjects, gesture_duration_s, seed, shape, progress, split
+    subjects, gesture_duration_s, seed, shape, progress, split, gestures
         As for `simulate_streams`.
     """
-    one = partial(_simulate_one, gesture_duration_s=gesture_duration_s, seed=seed, shape=shape, split=split)
+    one = partial(
+        _simulate_one, gesture_duration_s=gesture_duration_s, seed=seed, shape=shape, split=split, gestures=gestures
+    )
     workers = min(torch.get_num_threads(), len(subjects) // _SUBJECTS_WORTH_A_PROCESS)
     if workers < 2:
-        return simulate_streams(subjects, gesture_duration_s, seed, shape, progress, split)
+        return simulate_streams(subjects, gesture_duration_s, seed, shape, progress, split, gestures)
     streams = []
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         for stream in pool.map(one, subjects):
@@ -135,9 +138,9 @@ def simulate_training(
 
 
 def _simulate_one(
-    subject: int, gesture_duration_s: float, seed: int, shape: WindowShape | None, split: str
+    subject: int, gesture_duration_s: float, seed: int, shape: WindowShape | None, split: str, gestures: int
 ) -> StepStream:
-    return simulate_streams([subject], gesture_duration_s, seed, shape, split=split)[0]
+    return simulate_streams([subject], gesture_duration_s, seed, shape, split=split, gestures=gestures)[0]
 
 
 def simulate_recordings(

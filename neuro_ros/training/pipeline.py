@@ -63,7 +63,10 @@ class TrainingJob:
     seed : int
         Weights, crops, augmentation, sensors.
     subjects : int
-        Training subjects; each acts all gestures once, in a row.
+        Training subjects.
+    gestures : int
+        How many of the eleven each of them acts, once and in a row. Many people with few gestures each teach more than
+        few with all, for the same time of simulation.
     gesture_duration_s : float
         Length of each.
     crop_steps, batch : int
@@ -84,6 +87,7 @@ class TrainingJob:
 
     seed: int = 1
     subjects: int = 240
+    gestures: int = len(LABELS)
     gesture_duration_s: float = 1.5
     crop_steps: int = 80
     batch: int = 16
@@ -97,6 +101,8 @@ class TrainingJob:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise TrainingError(f"seed is {self.seed}; it must be 0 or above")
+        if not 1 <= self.gestures <= len(LABELS):
+            raise TrainingError(f"{self.gestures} gestures a subject; there are {len(LABELS)}")
         if not 0.3 <= self.gesture_duration_s <= 60.0 or not 0.3 <= self.recording_s <= 60.0:
             raise TrainingError(
                 f"gestures of {self.gesture_duration_s} s and recordings of {self.recording_s} s must be 0.3 to 60 s"
@@ -263,7 +269,9 @@ def train_model(
     control = control or RunControl()
     torch.manual_seed(job.seed)
     shape = WindowShape()
-    streams = simulate_training(subject_seeds("train", job.subjects), job.gesture_duration_s, job.seed, shape, on_data)
+    streams = simulate_training(
+        subject_seeds("train", job.subjects), job.gesture_duration_s, job.seed, shape, on_data, gestures=job.gestures
+    )
     seed = job.seed + _NEXT_PROCESS * control.world.rank + (0 if start is None else _NEXT_RUN)
     crops = GestureCrops(streams, job.crop_steps, control.share_of(job.batch), seed, shape)
     network = gesture_network(shape)

@@ -73,7 +73,10 @@ class Start:
     def as_dict(self) -> dict[str, Any]:
         """Return what the record of the next model says of this one."""
         record = self.model.record
-        return {"model_id": self.model.digest, **{name: record[name] for name in ("job", "updates") if name in record}}
+        return {
+            "model_id": self.model.digest,
+            **{name: record[name] for name in ("job", "updates", "start") if name in record},
+        }
 
 
 def load_start(path: Path) -> Start:

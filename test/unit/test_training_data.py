@@ -97,6 +97,13 @@ def test_simulated_streams_hold_every_gesture_once():
     assert sorted(stream.labels[starts].tolist()) == list(range(11))
 
 
+def test_subjects_who_act_few_gestures_act_different_ones():
+    streams = simulate_streams([3, 4], 0.3, seed=1, gestures=3)
+    acted = [stream.labels[stream.age_steps == 0].tolist() for stream in streams]
+    assert [len(set(labels)) for labels in acted] == [3, 3]
+    assert acted[0] != acted[1]
+
+
 def test_streams_of_a_split_are_its_own_look():
     plain, full = (simulate_streams([3], 0.3, seed=1, split=split)[0] for split in ("", "train"))
     assert sorted(full.labels[full.age_steps == 0].tolist()) == list(range(11))

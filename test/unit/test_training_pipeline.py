@@ -43,6 +43,8 @@ def test_a_job_gives_a_model_its_record_and_its_card_and_repeats(tmp_path):
 def test_jobs_outside_their_range_are_refused():
     with pytest.raises(TrainingError, match="seed is -1"):
         TrainingJob(seed=-1)
+    with pytest.raises(TrainingError, match="12 gestures a subject"):
+        TrainingJob(gestures=12)
     with pytest.raises(TrainingError, match=r"0\.1 s"):
         TrainingJob(recording_s=0.1)
 

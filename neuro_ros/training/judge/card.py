@@ -47,7 +47,8 @@ def _head(model: Model, record: Mapping[str, Any], size_bytes: int) -> list[str]
         (
             "training",
             (
-                f"{job['subjects']} subjects (seeds from {record['splits']['train'][0]}), all gestures of "
+                f"{job['subjects']} subjects (seeds from {record['splits']['train'][0]}), "
+                f"{job.get('gestures', len(LABELS))} of {len(LABELS)} gestures each, of "
                 f"{job['gesture_duration_s']} s in a row; seed {job['seed']}"
             ),
         ),
