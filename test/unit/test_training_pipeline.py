@@ -57,7 +57,7 @@ def test_a_run_goes_on_from_a_model_and_says_so(tmp_path):
     save_model(model, first)
     save_master_weights(networks[0], first.with_suffix(MASTER_SUFFIX))
     start = load_start(first)
-    further, _ = train_model(replace(job, updates=3), itertools.count().__next__, start=start)
+    further, _ = train_model(replace(job, updates=3, gestures=4), itertools.count().__next__, start=start)
     thresholds = [[layer.neuron.vth for layer in each.network.layers] for each in (model, further)]
     assert thresholds[0] == thresholds[1]  # those of the start, not newly calibrated ones
     assert further.record["start"] == {"model_id": model.digest, "job": model.record["job"], "updates": 2}
@@ -68,6 +68,7 @@ def test_a_run_goes_on_from_a_model_and_says_so(tmp_path):
     assert 0 < max(moved) < 40  # three small steps from there: other weights, but not weights from chance
     card = tmp_path / "further.md"
     write_card(card, further, {**further.record, "command": "neuro_ros train", "wall_s": 60.0}, 1)
+    assert "1 subjects (seeds from 0), each 4 of the 11 gestures of 0.3 s" in card.read_text(encoding="utf-8")
     assert f"began at | model `{model.digest[:12]}`: 2 updates, 1 subjects" in card.read_text(encoding="utf-8")
 
 

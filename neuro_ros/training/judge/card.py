@@ -47,8 +47,7 @@ def _head(model: Model, record: Mapping[str, Any], size_bytes: int) -> list[str]
         (
             "training",
             (
-                f"{job['subjects']} subjects (seeds from {record['splits']['train'][0]}), "
-                f"{job.get('gestures', len(LABELS))} of {len(LABELS)} gestures each, of "
+                f"{job['subjects']} subjects (seeds from {record['splits']['train'][0]}), {_acted(job)} gestures of "
                 f"{job['gesture_duration_s']} s in a row; seed {job['seed']}"
             ),
         ),
@@ -65,6 +64,12 @@ def _head(model: Model, record: Mapping[str, Any], size_bytes: int) -> list[str]
         ("time", _time_text(record)),
     ]
     return ["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in rows)]
+
+
+def _acted(job: Mapping[str, Any]) -> str:
+    """Return how many gestures each subject acted."""
+    gestures = job.get("gestures", len(LABELS))
+    return "all" if gestures == len(LABELS) else f"each {gestures} of the {len(LABELS)}"
 
 
 def _start_row(record: Mapping[str, Any]) -> list[tuple[str, str]]:
