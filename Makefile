@@ -32,7 +32,7 @@ test: setup
 	@scripts/with-env python -m pytest $(ARGS)
 
 test-long: setup
-	@scripts/with-env python -m pytest --long -o faulthandler_timeout=7200 $(ARGS)
+	@scripts/with-env python -m pytest --long -o timeout=7000 -o faulthandler_timeout=7200 $(ARGS)
 
 bench: setup
 	@scripts/with-env scripts/bench $(ARGS)

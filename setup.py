@@ -68,6 +68,7 @@ setup(
             "cryptography>=3.4",
             "hypothesis>=6.100",
             "pytest>=8.0",
+            "pytest-timeout>=2.1",
             "pyyaml>=6.0",
             "smbus2>=0.4",
         ],
