@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from neuro_ros.gestures import LABELS
-from neuro_ros.snn import Model, load_model, save_model
+from neuro_ros.snn import Layer, Model, Network, Projection, load_model, save_model
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.gesture import gesture_network
 from neuro_ros.training.judge.card import write_card
+from neuro_ros.training.network.layers import ConvSpec, IntegerNetwork
 from neuro_ros.training.network.master import MASTER_SUFFIX, save_master_weights
 from neuro_ros.training.pipeline import TrainingJob, train_model
-from neuro_ros.training.start import load_start
+from neuro_ros.training.start import Start, load_start
 
 
 def test_a_job_gives_a_model_its_record_and_its_card_and_repeats(tmp_path):
@@ -85,6 +86,35 @@ def test_a_run_does_not_go_on_from_weights_that_are_not_the_model_s(tmp_path):
     path.with_suffix(MASTER_SUFFIX).write_bytes(b"nothing")
     with pytest.raises(TrainingError, match="no master weights"):
         load_start(path)
+
+
+@pytest.mark.parametrize(
+    ("part", "changed", "named"),
+    [
+        ("neuron", {"bias_mant": 3}, "bias"),
+        ("neuron", {"refractory": 2}, "refractory"),
+        ("neuron", {"dv": 77}, "dv"),
+        ("projection", {"delays": 1}, "delays"),
+        ("connection", {"stride": (2, 1)}, "stride"),
+        ("connection", {"dilation": 2, "padding": 2}, "padding"),
+        ("connection", {"dilation": 2}, "dilation"),
+    ],
+)
+def test_a_run_does_not_go_on_from_what_training_would_lose(part, changed, named):
+    """A layer from elsewhere may have what a trained one has not; to drop it in silence would make another network."""
+    trained = IntegerNetwork([ConvSpec("conv", 2, 3, 2, 1, du=2000, dv=500)], (2, 4, 4))
+    layer = trained.export().layers[0]
+    weights = {"conv": trained.populations[0].weight.detach().numpy()}
+
+    def start(**parts):
+        connection = replace(layer.connection, **parts.get("connection", {}))
+        projection = Projection(connection, **parts.get("projection", {}))
+        network = Network([Layer("conv", projection, replace(layer.neuron, **parts.get("neuron", {})))], (2, 4, 4))
+        return Start(Model(network, tuple(map(str, range(network.classes))), 50_000_000, 10, "other"), weights)
+
+    start().put_into(trained)
+    with pytest.raises(TrainingError, match=f"layer 'conv' of other has another {named} than"):
+        start(**{part: changed}).put_into(trained)
 
 
 def test_without_the_weights_behind_it_a_model_s_integers_are_the_start(tmp_path):

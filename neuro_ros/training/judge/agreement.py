@@ -8,16 +8,18 @@ that only one of two has.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from neuro_ros.snn import Model
+from neuro_ros.snn import Layer, Model
 from neuro_ros.snn.engine import Engine
 from neuro_ros.training.data import StepStream
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.network.layers import IntegerNetwork
+from neuro_ros.training.network.population import SpikingLayer
 
 __all__ = ["engine_spikes", "mismatches", "network_of", "network_spikes"]
 
@@ -55,14 +57,32 @@ def network_of(model: Model, network: IntegerNetwork, weights: Mapping[str, npt.
         with torch.no_grad():
             population.weight.copy_(torch.from_numpy(np.ascontiguousarray(master)))
             population.vth.fill_(layer.neuron.vth)
-        exported = population.export()
-        ours, theirs = exported.connection.tensors(), layer.connection.tensors()
-        registers = [(neuron.du, neuron.dv, neuron.vth) for neuron in (exported.neuron, layer.neuron)]
-        delays = [np.broadcast_to(part.projections[0].delays, population.input_shape) for part in (exported, layer)]
-        same = registers[0] == registers[1] and np.array_equal(delays[0], delays[1])
-        if not same or any(not np.array_equal(ours[name], theirs[name]) for name in theirs):
+        differs = _difference(population, layer)
+        if differs == "weight":
             raise TrainingError(f"the weights of layer '{layer.name}' are not those that the model was made of")
+        if differs:
+            raise TrainingError(f"layer '{layer.name}' of {model.name} has another {differs} than training gives it")
     return network
+
+
+def _difference(population: SpikingLayer, theirs: Layer) -> str:
+    """Return the name of what a layer has otherwise than training would export it; empty = nothing."""
+    ours, source, target = population.export(), population.input_shape, population.output_shape
+    if [type(part.connection) for part in ours.projections] != [type(part.connection) for part in theirs.projections]:
+        return "kind of connection"
+    pairs: list[tuple[str, Any, Any]] = []
+    for mine, other in zip(ours.projections, theirs.projections, strict=True):
+        for values, others in (
+            (mine.connection.parameters(), other.connection.parameters()),
+            (mine.connection.tensors(), other.connection.tensors()),
+        ):
+            pairs += [(name, value, others[name]) for name, value in values.items()]
+    registers = theirs.neuron.parameters()
+    pairs += [(name, value, registers[name]) for name, value in ours.neuron.parameters().items() if name != "bias_exp"]
+    pairs.append(("bias", ours.neuron.bias(target), theirs.neuron.bias(target)))
+    first, second = (part.projections[0].source_delays(source) for part in (ours, theirs))
+    pairs.append(("delays", first, second))
+    return next((name for name, value, other in pairs if not np.array_equal(value, other)), "")
 
 
 def engine_spikes(engine: Engine, stream: StepStream, bins: int, depth: int) -> Spikes:
