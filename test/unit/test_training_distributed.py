@@ -74,13 +74,13 @@ test.worker(Path(sys.argv[1]))
 
 def test_two_processes_hold_the_same_weights_as_one_with_both_batches(tmp_path):
     command = [sys.executable, "-c", CHILD, str(tmp_path), str(Path(__file__).parent)]
-    common = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "WORLD_SIZE": "2"}
+    common = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": "lo"}
     children = [
         subprocess.Popen(command, env={**common, "RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
         for rank in range(2)
     ]
     try:
-        errors = [child.communicate(timeout=600)[1] for child in children]
+        errors = [child.communicate(timeout=300)[1] for child in children]
     finally:
         for child in children:
             child.kill()
