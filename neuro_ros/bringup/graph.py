@@ -312,7 +312,7 @@ def _differing(executable: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value != defaults[name]}
 
 
-def _camera_parameters(options: GraphOptions, subscribers: int) -> dict[str, Any]:
+def _camera_parameters(options: GraphOptions) -> dict[str, Any]:
     from neuro_ros.cores.files import model_path
     from neuro_ros.snn import load_model
 
@@ -329,7 +329,8 @@ def _camera_parameters(options: GraphOptions, subscribers: int) -> dict[str, Any
         "sensor_height": options.height,
         "rate": options.rate,
         "loop": options.loop,
-        "wait_for_subscribers": subscribers if source in PLAYED else 0,
+        # By name: the canary and whoever else hears windows may be met before the network is.
+        "wait_for_nodes": ["snn_inference", *_recorders(options)] if source in PLAYED else [""],
         "window_length_ns": model.window_length_ns,
         "bins": model.bins,
         "width": width,
@@ -338,6 +339,11 @@ def _camera_parameters(options: GraphOptions, subscribers: int) -> dict[str, Any
         "simulator.gestures": options.gestures,
         "simulator.gesture_duration_s": options.gesture_duration_s,
     }
+
+
+def _recorders(options: GraphOptions) -> list[str]:
+    """Return the node that no window or gesture of a run may escape, if there is one."""
+    return ["recorder"] if options.record else []
 
 
 def _model_argument(model: str) -> str:
@@ -383,8 +389,7 @@ def describe_graph(
     """
     settings = settings or {}
     parameters: dict[str, dict[str, Any]] = {name: {} for name in MANAGED}
-    # The network and, where there is one, the recorder: no window of a recording may be gone before they listen.
-    parameters["event_camera"] = _camera_parameters(options, subscribers=2 if options.record else 1)
+    parameters["event_camera"] = _camera_parameters(options)
     parameters["thermal_compensation"] = _thermal_parameters(options)
     parameters["snn_inference"] = _inference_parameters(options)
     parameters["canary"] = _canary_parameters(options)
@@ -419,8 +424,10 @@ def _inference_parameters(options: GraphOptions) -> dict[str, Any]:
     values: dict[str, Any] = {"model": _model_argument(options.model), "backend": options.backend}
     if options.effective_source in PLAYED:
         # The camera begins when the network hears it, and the network listens when its answers are heard.
-        values["wait_for_subscribers"] = options.listeners + bool(options.record)
+        values["wait_for_nodes"] = _recorders(options) or [""]
         if options.listeners:
+            # Theirs are known by their number only, so our own must be in it: the canary, and a recorder.
+            values["wait_for_subscribers"] = options.listeners + 1 + len(_recorders(options))
             values["subscriber_timeout_s"] = _LISTENERS_TIMEOUT_S
     if options.model_key:
         values["model_key"] = _key_argument(options.model_key)

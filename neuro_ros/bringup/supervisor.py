@@ -387,6 +387,9 @@ class Supervisor:
         child.process = None
         if not self._stopping:
             self._ended(child, code)
+        elif code > 0:
+            # The end was wanted, so it is no failure of the run; but it was not as it should be.
+            self._complain(child, f"exited with code {code} when it was stopped", "WARN")
 
     def _ended(self, child: _Child, code: int) -> None:
         """Decide what the end of a child that nobody asked for means."""
@@ -411,9 +414,9 @@ class Supervisor:
             self._complain(child, f"{how} after {lived_s:.1f} s; starting it again in {delay_s:.1f} s")
             child.restart_at_s = time.monotonic() + delay_s
 
-    def _complain(self, child: _Child, what: str) -> None:
+    def _complain(self, child: _Child, what: str, level: str = "ERROR") -> None:
         last = f"; last line: {child.last_line}" if child.last_line else ""
-        self._report(f"ERROR {child.spec.name}: {what}{last} (log: {child.log_path})")
+        self._report(f"{level} {child.spec.name}: {what}{last} (log: {child.log_path})")
 
     def _restart_due(self) -> None:
         now_s = time.monotonic()

@@ -20,13 +20,14 @@ from neuro_ros.cores.sources.base import Source
 from neuro_ros.cores.sources.player import Player
 from neuro_ros.errors import NeuroRosError
 from neuro_ros.nodes import conversion
+from neuro_ros.nodes.audience import Audience
 from neuro_ros.nodes.lifecycle import LifecycleShell
 from neuro_ros.nodes.packet_reader import PacketReader
 from neuro_ros.nodes.run import run_node
 
 __all__ = ["EventCameraNode", "main"]
 
-#: How often the number of subscribers is looked at before a recording starts [s].
+#: How often the subscribers are looked at before a recording starts [s].
 _SUBSCRIBER_POLL_S = 0.02
 #: Without a pace, the source waits for the middleware of its subscribers, but never longer than this a time [s].
 _DELIVERY_WAIT_S = 0.1
@@ -48,7 +49,7 @@ class EventCameraNode(LifecycleShell):
     def __init__(self, **kwargs: Any) -> None:
         self._source: Source | None = None
         self._player: Player | None = None
-        self._waiting = False
+        self._audience: Audience | None = None  # while it is waited for
         self._packets: deque[tuple[Any, Mapping[str, Any]]] = deque()
         super().__init__("event_camera", EventCameraCore, EventCameraParameters, **kwargs)
 
@@ -114,7 +115,7 @@ class EventCameraNode(LifecycleShell):
         if source is None:
             return
         try:
-            if not self._wait_for_subscribers(stop_event):
+            if not self._wait_for(self.audience("spikes"), stop_event):
                 return
             player = self._player = Player(source, self.parameters)
             unpaced = self.parameters.rate == 0.0
@@ -134,14 +135,15 @@ class EventCameraNode(LifecycleShell):
         finally:
             source.close()
 
-    def _wait_for_subscribers(self, stop_event: threading.Event) -> bool:
-        """Return True once enough subscriptions are matched, False when stopped before."""
-        wanted = self.parameters.wait_for_subscribers
-        self._waiting = True
-        while self.subscription_count("spikes") < wanted:
-            if stop_event.wait(_SUBSCRIBER_POLL_S):
-                return False
-        self._waiting = False
+    def _wait_for(self, audience: Audience, stop_event: threading.Event) -> bool:
+        """Return True once all are there, False when stopped before."""
+        self._audience = audience
+        try:
+            while audience.missing():
+                if stop_event.wait(_SUBSCRIBER_POLL_S):
+                    return False
+        finally:
+            self._audience = None
         return not stop_event.is_set()
 
     def _wait_for_delivery(self) -> None:
@@ -154,10 +156,14 @@ class EventCameraNode(LifecycleShell):
         if self._source is None:
             return ()
         if player is None:
-            wanted = self.parameters.wait_for_subscribers
-            matched = self.subscription_count("spikes")
-            text = f"waiting for {wanted} subscribers of spikes, {matched} there" if self._waiting else "not playing"
-            return (Health("player", HealthLevel.OK, text, {"subscribers": matched, "wanted": wanted}),)
+            audience = self._audience
+            values: dict[str, object] = {
+                "subscribers": self.subscription_count("spikes"),
+                "wanted": self.parameters.wait_for_subscribers,
+            }
+            missing = "" if audience is None else audience.missing()
+            text = f"waiting for {missing}" if missing else "not playing"
+            return (Health("player", HealthLevel.OK, text, values),)
         values = {"lag_s": player.lag_s, "max_lag_s": player.max_lag_s, "passes": player.passes}
         if player.lag_s > _LAG_WARN_S:
             return (Health("player", HealthLevel.WARN, f"{player.lag_s:.2f} s behind the recording's pace", values),)

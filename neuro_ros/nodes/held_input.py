@@ -18,10 +18,11 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from neuro_ros.cores.core import Health, HealthLevel
+from neuro_ros.nodes.audience import Audience
 
 __all__ = ["HeldInput"]
 
-#: How often the subscribers are counted [s].
+#: How often the subscribers are looked at [s].
 _LOOK_PERIOD_S = 0.02
 
 
@@ -31,15 +32,11 @@ class HeldInput:
     Parameters
     ----------
     node : rclpy.node.Node
-        Owner; its executor counts.
-    output : str
-        Topic whose subscribers are counted.
-    wanted : int
-        So many.
+        Owner; its executor looks.
+    audience : Audience
+        Who must hear which output.
     timeout_s : float
         After this time the input is subscribed all the same.
-    count : Callable[[str], int]
-        Tells how many subscriptions of a topic are matched.
     subscribe : Callable[[], None]
         Opens the input; called once, in the executor.
 
@@ -49,18 +46,9 @@ class HeldInput:
         True when the time was over before all were there.
     """
 
-    def __init__(
-        self,
-        node: Node,
-        output: str,
-        wanted: int,
-        timeout_s: float,
-        count: Callable[[str], int],
-        subscribe: Callable[[], None],
-    ) -> None:
+    def __init__(self, node: Node, audience: Audience, timeout_s: float, subscribe: Callable[[], None]) -> None:
         self.missed = False
-        self._node, self._output, self._wanted = node, output, wanted
-        self._count, self._subscribe = count, subscribe
+        self._node, self._audience, self._subscribe = node, audience, subscribe
         self._until_s = time.monotonic() + timeout_s
         self._timer: Any = None
         if not self._look():
@@ -68,14 +56,12 @@ class HeldInput:
 
     def _look(self) -> bool:
         """Open the input if it is time; return True when it was."""
-        there = self._count(self._output)
-        if there < self._wanted:
+        missing = self._audience.missing()
+        if missing:
             if time.monotonic() < self._until_s:
                 return False
             self.missed = True
-            self._node.get_logger().warning(
-                f"{there} of {self._wanted} subscribers of {self._output} came in time; going on without the others"
-            )
+            self._node.get_logger().warning(f"waited for {missing}; going on without")
         self.close()
         self._subscribe()
         return True
@@ -87,12 +73,13 @@ class HeldInput:
 
     def health(self) -> Health:
         """Say who is waited for."""
-        there = self._count(self._output)
-        values = {"subscribers": there, "wanted": self._wanted, "missed": self.missed}
+        there = self._audience.there
+        values = {"subscribers": there, "wanted": self._audience.wanted, "missed": self.missed}
         if self.waiting:
-            text = f"waiting for {self._wanted} subscribers of {self._output}, {there} there"
-            return Health("listeners", HealthLevel.OK, text, values)
-        return Health("listeners", HealthLevel.OK, f"{there} subscribers of {self._output}", values)
+            # They may be there by now, and the timer about to find out.
+            missing = self._audience.missing() or f"the subscribers of {self._audience.topic}"
+            return Health("listeners", HealthLevel.OK, f"waiting for {missing}", values)
+        return Health("listeners", HealthLevel.OK, f"{there} subscribers of {self._audience.topic}", values)
 
     def close(self) -> None:
         """Wait no longer; safe twice."""

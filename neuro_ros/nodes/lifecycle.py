@@ -23,6 +23,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from neuro_ros.cores.core import Clocks, Core, Health, Output
 from neuro_ros.errors import NeuroRosError
 from neuro_ros.nodes import conversion, garbage, qos
+from neuro_ros.nodes.audience import Audience
 from neuro_ros.nodes.diagnostics import PERIOD_S, DiagnosticsPublisher
 from neuro_ros.nodes.driver import CoreDriver, FailureLog
 from neuro_ros.nodes.held_input import HeldInput
@@ -114,8 +115,8 @@ class LifecycleShell(GuardedLifecycleNode):
     read_apart: ClassVar[type | None] = None
     #: Input of a threaded node that is taken past the executor, because somebody waits for what becomes of it.
     quick_input: ClassVar[str | None] = None
-    #: An input and the output whose subscribers it waits for; the parameters wait_for_subscribers and
-    #: subscriber_timeout_s say for how many, and how long.
+    #: An input and the output whose subscribers it waits for; the parameters wait_for_subscribers, wait_for_nodes and
+    #: subscriber_timeout_s say for how many, for whose, and how long.
     held_input: ClassVar[tuple[str, str] | None] = None
 
     @property
@@ -217,6 +218,11 @@ class LifecycleShell(GuardedLifecycleNode):
         """Return how many subscriptions are matched with one of our outputs; 0 while unconfigured."""
         publisher = self._outputs.get(topic)
         return 0 if publisher is None else publisher.get_subscription_count()
+
+    def audience(self, topic: str) -> Audience:
+        """Return those whom the parameters wait_for_subscribers and wait_for_nodes want for one of our outputs."""
+        wanted, nodes = self.parameters.wait_for_subscribers, self.parameters.wait_for_nodes
+        return Audience(self, topic, self._outputs[topic], wanted, nodes)
 
     # -- transitions ---------------------------------------------------------------------------------------------
 
@@ -344,14 +350,8 @@ class LifecycleShell(GuardedLifecycleNode):
         self._inputs.append(subscription)
 
     def _hold(self, topic: str, cls: type, output: str) -> None:
-        self._held = HeldInput(
-            self,
-            output,
-            self.parameters.wait_for_subscribers,
-            self.parameters.subscriber_timeout_s,
-            self.subscription_count,
-            functools.partial(self._subscribe, topic, cls),
-        )
+        subscribe = functools.partial(self._subscribe, topic, cls)
+        self._held = HeldInput(self, self.audience(output), self.parameters.subscriber_timeout_s, subscribe)
 
     def _arrival_ns(self, info: Mapping[str, Any]) -> int:
         """Host time at which the middleware got a message [ns]; that of the node's clock where it does not tell."""

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs one node as a process: single-threaded executor, clean end on SIGINT and SIGTERM, one line for what is wrong.
 
+The middleware can hang where nothing reaches it: it makes and destroys a node with the interpreter locked, and waits
+for minutes for a segment of shared memory that a killed process has left half made. So that neither a start nor an end
+takes for ever, C code that needs no interpreter writes all stacks to stderr then and exits with code 1.
+
 What the node does is not known here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import signal
 import socket
 import sys
@@ -31,6 +36,12 @@ _SPIN_TIMEOUT_S = 1.0
 #: How long a thread keeps the interpreter from another that wants it [s]. Python's own 5 ms is the latency of a whole
 #: window: the thread that takes or runs one must not wait for the executor to finish its diagnostics.
 _SWITCH_INTERVAL_S = 0.001
+#: Longest time to make a node [s], which takes a second or two; whoever supervises the process may try again then.
+_START_LIMIT_S = 60.0
+#: So long after it was asked to end, a node that still runs tells where it stands [s]; supervisors kill after 10.
+_STOP_TOLD_S = 8.0
+#: Longest time of the middleware to let go of a node that has done all its work, a bag or a state on disk included [s].
+_END_LIMIT_S = 6.0
 
 
 @contextlib.contextmanager
@@ -79,6 +90,12 @@ def stop_on_signals(on_stop: Callable[[], None]) -> Iterator[threading.Event]:
         writer.close()
 
 
+def _tell_stacks_after(limit_s: float, *, leave: bool) -> None:
+    """Have all stacks written to stderr after so long unless the next call comes first; exit with 1 on `leave`."""
+    if sys.stderr is not None:  # as in a process that was started without one
+        faulthandler.dump_traceback_later(limit_s, exit=leave)
+
+
 def run_node(factory: Callable[[], Node], arguments: Sequence[str] | None = None) -> int:
     """Run one node until it is asked to end.
 
@@ -95,6 +112,10 @@ def run_node(factory: Callable[[], Node], arguments: Sequence[str] | None = None
     -------
     int
         The node's exit code (0 after a clean end), 1 when the node could not be made.
+
+    Notes
+    -----
+    The process should end on the return: what is left of the time for the end runs on.
     """
     program = sys.argv[0].rsplit("/", 1)[-1]
     given = None if arguments is None else list(arguments)
@@ -106,12 +127,15 @@ def run_node(factory: Callable[[], Node], arguments: Sequence[str] | None = None
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     executor = SingleThreadedExecutor()
     with stop_on_signals(executor.wake) as stop:
+        _tell_stacks_after(_START_LIMIT_S, leave=True)
         try:
             node = factory()
         except (NeuroRosError, ParameterException, rclpy_implementation.RCLError) as error:
             print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - no node, no logger
             rclpy.try_shutdown()
             return 1
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         executor.add_node(node)
         garbage.own_process()
         code: int | None = None
@@ -120,6 +144,7 @@ def run_node(factory: Callable[[], Node], arguments: Sequence[str] | None = None
             while code is None:
                 if stop.is_set() and not asked:
                     asked = True
+                    _tell_stacks_after(_STOP_TOLD_S, leave=False)
                     getattr(node, "stop_requested", lambda: None)()
                 code = getattr(node, "exit_code", 0 if asked else None)
                 if code is None:
@@ -127,6 +152,8 @@ def run_node(factory: Callable[[], Node], arguments: Sequence[str] | None = None
         except ExternalShutdownException:
             pass
         finally:
+            if code is not None:  # otherwise a fault ends the node, and what it does on the way down may take its time
+                _tell_stacks_after(_END_LIMIT_S, leave=True)
             executor.remove_node(node)
             node.destroy_node()
             executor.shutdown()

@@ -70,10 +70,10 @@ def running(pid):
 
 def test_simulator_run_is_received_recorded_and_replayed(up, listener, eventually, tmp_path):
     bag = tmp_path / "bag"
-    # Three listen to spikes: the network, the recorder, and the one of this test.
+    # Three must have every window: the network, the recorder, and the one of this test.
     graph = up(
         "--gestures", 2, "--gesture-duration-s", 1.5, "--record", bag, "--until-finished", "--listeners", 1,
-        "--set", "event_camera.wait_for_subscribers=3",
+        "--set", "event_camera.wait_for_nodes=snn_inference,recorder,listener",
     )  # fmt: skip
     assert graph.wait(120.0) == 0, graph.output
     listener.stop()
@@ -106,7 +106,7 @@ def test_bundled_recording_loses_no_event(up, tmp_path):
 
 
 def test_killed_network_comes_back_and_the_loss_is_counted(up, listener, eventually, tmp_path):
-    graph = up("--record", tmp_path / "bag", "--set", "event_camera.wait_for_subscribers=3")
+    graph = up("--record", tmp_path / "bag", "--set", "event_camera.wait_for_nodes=snn_inference,recorder,listener")
     eventually(lambda: len(received(listener, "gesture")) >= 30, START_S, what="the first gestures")
     before = members(graph)
     assert set(before) >= {"event_camera", "snn_inference", "recorder", "lifecycle_manager"}

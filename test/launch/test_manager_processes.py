@@ -64,6 +64,49 @@ def test_a_bad_parameter_is_one_line_and_exit_1(spawn):
     assert child.output == "probe_node.py: unknown parameter nonsense; known: unused"
 
 
+#: Hangs as the middleware does: in C, with the interpreter locked, deaf to signals.
+HANGING = """
+import ctypes, sys
+from rclpy.node import Node
+from neuro_ros.nodes import run
+
+class Hanging(Node):
+    def __init__(self):
+        self.hang("start")
+        super().__init__("hanging")
+        self.create_timer(0.0, lambda: print("spinning", flush=True))
+
+    def destroy_node(self):
+        self.hang("end")
+        super().destroy_node()
+
+    def hang(self, when):
+        if when == sys.argv[1]:
+            print("hangs at the", when, flush=True)
+            ctypes.PyDLL(None).pause()
+            ctypes.PyDLL(None).sleep(3600)
+
+setattr(run, f"_{sys.argv[1].upper()}_LIMIT_S", 1.0)
+sys.exit(run.run_node(Hanging, [sys.argv[0]]))
+"""
+
+
+def test_a_middleware_that_does_not_let_go_of_a_node_does_not_hold_up_its_end(spawn):
+    node = spawn([sys.executable, "-c", HANGING, "end"])
+    node.wait_for("spinning")
+    assert node.stop() == 1
+    assert "hangs at the end" in node.output
+    assert "Timeout" in node.output
+    assert "in destroy_node" in node.output, "where it hung"
+
+
+def test_a_node_that_cannot_be_made_in_time_ends_its_process(spawn):
+    node = spawn([sys.executable, "-c", HANGING, "start"])
+    assert node.wait() == 1
+    assert "hangs at the start" in node.output
+    assert "in __init__" in node.output, "where it hung"
+
+
 #: Says that the interpreter is up: what it makes of a signal before that is its own affair.
 ANNOUNCED = "import runpy, sys; print('running', flush=True); runpy.run_path(sys.argv.pop(1), run_name='__main__')"
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from neuro_ros.cores.messages import EventPacket, Header
@@ -283,6 +284,41 @@ def test_deactivation_ends_a_wait_for_subscribers(bed, camera):
     assert node.trigger_activate() == SUCCESS
     assert node.trigger_deactivate() == SUCCESS
     assert node.core.account.events_read == 0
+
+
+def hearer(bed, name):
+    """Make a node that subscribes spikes; return the list that fills up."""
+    received = []
+    node = bed.add(Node(name, context=bed.context, namespace=bed.namespace))
+    node.create_subscription(SpikeTensor, "spikes", received.append, qos.WINDOWS)
+    return received
+
+
+def test_others_who_hear_windows_do_not_stand_in_for_those_that_are_waited_for(bed, camera):
+    node = camera(**SIMULATED, wait_for_nodes=["network", f"{bed.namespace}/recorder", ""])
+    diagnostics = bed.collect(DiagnosticArray, "/diagnostics", 1000)
+    hearer(bed, "canary"), hearer(bed, "recorder"), hearer(bed, "somebody")
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == SUCCESS
+    bed.until(lambda: node.subscription_count("spikes") == 3)
+    bed.until(
+        lambda: (
+            [item["message"] for item in statuses(diagnostics, "player")][-1:] == ["waiting for network to hear spikes"]
+        )
+    )
+    assert node.core.account.events_read == 0
+    received = hearer(bed, "network")
+    bed.until(lambda: node.core.state == "finished" and len(received) == 8, 20.0)
+    assert [message.sequence for message in received] == list(range(8))
+
+
+def test_a_subscription_that_cannot_be_matched_is_not_waited_for(bed, camera):
+    node = camera(**SIMULATED, wait_for_nodes=["tester"])
+    bed.tester.create_subscription(SpikeTensor, "spikes", lambda _message: None, qos.LATCHED)
+    spikes = bed.collect(SpikeTensor, "spikes", qos.WINDOWS)
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == SUCCESS
+    bed.until(lambda: node.core.state == "finished" and len(spikes) == 8, 20.0)
 
 
 # --- a driver's packets -----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from inference_bed import ONE, TWO, Camera, listen, make_inference, save_counting_model, up
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from neuro_ros.msg import Gesture, SnnTelemetry, SpikeTensor, ThermalCompensation
@@ -92,6 +93,19 @@ def test_windows_are_not_taken_before_gestures_are_heard(bed, inference):
     assert [gesture.sequence for gesture in gestures] == [0, 1, 2]
     bed.until(lambda: listeners().message == "1 subscribers of gesture", what="diagnostics")
     assert node.trigger_deactivate() == SUCCESS
+
+
+def test_others_who_hear_gestures_do_not_stand_in_for_the_node_that_is_waited_for(bed, inference):
+    listeners = statuses(bed, "snn_inference: listeners")
+    node, camera = up(inference(wait_for_nodes=["recorder"], subscriber_timeout_s=600.0)), Camera(bed)
+    bed.collect(Gesture, "gesture", qos.WINDOWS)
+    bed.until(lambda: node.subscription_count("gesture") == 1)
+    bed.until(lambda: listeners() and listeners().message == "waiting for recorder to hear gesture", what="diagnostics")
+    assert camera.publisher.get_subscription_count() == 0
+    recorder = bed.add(Node("recorder", context=bed.context, namespace=bed.namespace))
+    recorder.create_subscription(Gesture, "gesture", lambda _message: None, qos.recorder_qos("gesture"))
+    camera.send(*TWO)
+    bed.until(lambda: node.core.counters.processed == 1)
 
 
 def test_a_wait_for_subscribers_has_an_end(bed, inference):

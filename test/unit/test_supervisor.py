@@ -155,6 +155,28 @@ def test_stop_order_is_kept(tmp_path):
     assert note.read_text().split() == ["manager", "node", "recorder"]
 
 
+def test_a_process_that_ends_badly_when_it_is_stopped_is_told_of(tmp_path):
+    code = """
+    import signal
+    def end(*_):
+        raise SystemExit(CODE)
+    signal.signal(signal.SIGINT, end)
+    print("ready", flush=True)
+    while True:
+        signal.pause()
+    """
+
+    def act(watch, name, line):
+        if sum(text == "ready" for _, text in watch.lines) == 2:
+            watch.supervisor.stop()
+
+    specs = (python(name, f"CODE = {number}\n{textwrap.dedent(code)}") for name, number in (("good", 0), ("bad", 1)))
+    watch = Watch(tmp_path, *specs, act=act)
+    assert watch.supervisor.run() == 0
+    (told,) = watch.reports
+    assert told.startswith("WARN bad: exited with code 1 when it was stopped; last line: ready")
+
+
 def test_a_process_that_ignores_every_request_is_killed(tmp_path):
     code = """
     import signal

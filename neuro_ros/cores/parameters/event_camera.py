@@ -196,6 +196,11 @@ class EventCameraParameters:
         minimum=0,
         maximum=1000,
     )
+    wait_for_nodes: tuple[str, ...] = parameter(
+        [""],
+        "a recording or the simulator starts once these nodes hear `spikes`; names in the node's own namespace, or "
+        "absolute; empty names count for nothing",
+    )
     frame_id: str = parameter(
         "event_camera_optical", "optical frame of the camera, the stream id everywhere; empty = as in the packets"
     )

@@ -105,6 +105,11 @@ class SnnInferenceParameters:
         minimum=0,
         maximum=100,
     )
+    wait_for_nodes: tuple[str, ...] = parameter(
+        [""],
+        "windows are not taken before these nodes hear `gesture`; names in the node's own namespace, or absolute; "
+        "empty names count for nothing",
+    )
     subscriber_timeout_s: float = parameter(
         10.0, "they are taken all the same after this time", unit="s", minimum=0.0, maximum=3600.0
     )
