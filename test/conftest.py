@@ -80,6 +80,9 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["ROS_DOMAIN_ID"] = str(_reservation.enter_context(private_domain()))
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    # Tests kill processes, which can leave a port of Fast DDS's shared memory half made; the next node that opens it
+    # waits for minutes with the interpreter locked. The loopback is as real. =DEFAULT tests with shared memory.
+    os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
     _add_test_workspace()
     # Derandomised: the same examples each time, so that a failure is there for the next run as well.
     common: dict[str, Any] = {
