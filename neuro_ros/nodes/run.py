@@ -28,6 +28,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from neuro_ros.errors import NeuroRosError
 from neuro_ros.nodes import garbage
+from neuro_ros.nodes.half_made_ports import remove_half_made_ports
 
 __all__ = ["run_node", "stop_on_signals"]
 
@@ -119,6 +120,9 @@ def run_node(factory: Callable[[], Node], arguments: Sequence[str] | None = None
     """
     program = sys.argv[0].rsplit("/", 1)[-1]
     given = None if arguments is None else list(arguments)
+    if removed := remove_half_made_ports():
+        line = f"{program}: removed {', '.join(removed)}, which a killed process left half made in shared memory"
+        print(line, file=sys.stderr)  # noqa: T201 - no node, no logger
     try:
         rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
     except (rclpy_implementation.RCLError, ValueError) as error:
