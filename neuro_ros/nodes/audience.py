@@ -45,10 +45,6 @@ class Audience:
         self._node, self._publisher = node, publisher
         self._nodes = {name: name if name[0] == "/" else _full(node.get_namespace(), name) for name in nodes if name}
 
-    def __bool__(self) -> bool:
-        """Return True when somebody is wanted at all."""
-        return bool(self.wanted or self._nodes)
-
     @property
     def there(self) -> int:
         """Subscriptions that are matched now."""
@@ -72,7 +68,7 @@ class Audience:
         offered = self._publisher.qos_profile
         return [
             _full(info.node_namespace, info.node_name)
-            for info in self._node.get_subscriptions_info_by_topic(self.topic)
+            for info in self._node.get_subscriptions_info_by_topic(self.topic)  # remaps it, whatever its docstring says
             if _fits(offered, info.qos_profile)
         ]
 

@@ -286,11 +286,11 @@ def test_deactivation_ends_a_wait_for_subscribers(bed, camera):
     assert node.core.account.events_read == 0
 
 
-def hearer(bed, name):
-    """Make a node that subscribes spikes; return the list that fills up."""
+def hearer(bed, name, topic="spikes"):
+    """Make a node that subscribes windows; return the list that fills up."""
     received = []
     node = bed.add(Node(name, context=bed.context, namespace=bed.namespace))
-    node.create_subscription(SpikeTensor, "spikes", received.append, qos.WINDOWS)
+    node.create_subscription(SpikeTensor, topic, received.append, qos.WINDOWS)
     return received
 
 
@@ -310,6 +310,17 @@ def test_others_who_hear_windows_do_not_stand_in_for_those_that_are_waited_for(b
     received = hearer(bed, "network")
     bed.until(lambda: node.core.state == "finished" and len(received) == 8, 20.0)
     assert [message.sequence for message in received] == list(range(8))
+
+
+def test_nodes_are_waited_for_on_a_topic_of_another_name(bed):
+    parameters = {name.replace("__", "."): value for name, value in SIMULATED.items()}
+    parameters |= {"width": 32, "height": 32, "wait_for_nodes": ["network"]}
+    remapped = ["--ros-args", "-r", "spikes:=windows"]
+    node = bed.make(EventCameraNode, parameters=parameters, cli_args=remapped)
+    received = hearer(bed, "network", "windows")
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == SUCCESS
+    bed.until(lambda: node.core.state == "finished" and len(received) == 8, 20.0)
 
 
 def test_a_subscription_that_cannot_be_matched_is_not_waited_for(bed, camera):
