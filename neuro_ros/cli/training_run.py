@@ -110,7 +110,7 @@ def run_control(args: argparse.Namespace, name: str, log: TrainingLog) -> Iterat
         If the device is not there, or the other processes do not come.
     """
     from neuro_ros.training.run.checkpoint import stopping_on_signals
-    from neuro_ros.training.run.control import RunControl
+    from neuro_ros.training.run.control import RunControl, stage_checkpoint
     from neuro_ros.training.run.devices import device_named
     from neuro_ros.training.run.distributed import world_from_environment
 
@@ -123,7 +123,8 @@ def run_control(args: argparse.Namespace, name: str, log: TrainingLog) -> Iterat
     if args.checkpoint is not None and not args.checkpoint.is_dir():
         raise UsageError(f"there is no folder {args.checkpoint} to write checkpoints to; make it first")
     checkpoint = None if args.checkpoint is None else args.checkpoint / f"{name}{_CHECKPOINT_SUFFIX}"
-    if args.resume and checkpoint is not None and not checkpoint.is_file():
+    there = checkpoint is not None and (checkpoint.is_file() or stage_checkpoint(checkpoint, "coarse").is_file())
+    if args.resume and not there:
         raise UsageError(f"there is no checkpoint {checkpoint} to go on from; leave out --resume to begin")
     device = device_named(args.device)
     with world_from_environment() as world:
@@ -154,13 +155,16 @@ class TrainingLog:
         self._line: ProgressLine | None = None
         self.curve: list[dict[str, float]] = []
         self._curves: Curves | None = None
+        self._before = self._done = 0  # updates of earlier parts of the run, and of all
 
     def begin(self, settings: TrainingSettings) -> None:
         """Begin a line for a run with these settings."""
         from neuro_ros.training.run.curves import Curves
         from neuro_ros.training.run.progress import ProgressLine
 
-        self._curves = Curves(())
+        if self._curves is None:
+            self._curves = Curves(())
+        self._before = self._done
         self._line = ProgressLine(sys.stderr, settings.updates, time.monotonic, settings.seconds)
 
     def __call__(self, progress: Progress) -> None:
@@ -169,8 +173,10 @@ class TrainingLog:
             self._line(progress)
         if self._curves is not None:
             self._curves(progress)
+        self._done = self._before + progress.update + 1
         if progress.update % _CURVE_STEP == 0:
-            self.curve.append({"update": progress.update, "loss": progress.loss, "accuracy": progress.accuracy})
+            update = self._before + progress.update
+            self.curve.append({"update": update, "loss": progress.loss, "accuracy": progress.accuracy})
 
     def draw(self, picture: Path | None, layers: Sequence[str], checkpoint: Path | None) -> None:
         """Draw the curves, of what went before the checkpoint as well.

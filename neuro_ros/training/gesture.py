@@ -15,6 +15,7 @@ import torch
 
 from neuro_ros.gestures import LABELS, GestureSimulator
 from neuro_ros.gestures.augmentation import flip_steps, shift_steps
+from neuro_ros.training.coarse import coarse_specs
 from neuro_ros.training.data import Crops, StepStream, WindowShape, simulate_streams, to_steps
 from neuro_ros.training.network.layers import ConvSpec, DenseSpec, IntegerNetwork
 
@@ -32,10 +33,21 @@ GESTURE_LAYERS: tuple[ConvSpec | DenseSpec, ...] = (
 )
 
 
-def gesture_network(shape: WindowShape | None = None, beta: float = 4.0) -> IntegerNetwork:
-    """Return an untrained gesture network; torch's global seed decides its weights."""
+def gesture_network(shape: WindowShape | None = None, beta: float = 4.0, coarse: int = 1) -> IntegerNetwork:
+    """Return an untrained gesture network; torch's global seed decides its weights.
+
+    Parameters
+    ----------
+    shape : WindowShape, optional
+        Window and tensor.
+    beta : float
+        Of the surrogate.
+    coarse : int
+        How many times longer than a bin of 5 ms its steps are, see `neuro_ros.training.coarse`.
+    """
     shape = shape or WindowShape()
-    return IntegerNetwork(GESTURE_LAYERS, (shape.channels, shape.height, shape.width), beta, sparse_gradient=True)
+    specs = coarse_specs(GESTURE_LAYERS, coarse)
+    return IntegerNetwork(specs, (shape.channels, shape.height, shape.width), beta, sparse_gradient=True)
 
 
 # A process needs some seconds to begin, a subject about one.

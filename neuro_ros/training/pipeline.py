@@ -13,6 +13,7 @@ import torch
 
 from neuro_ros.gestures import LABELS, SPLITS, subject_seeds
 from neuro_ros.snn import Model
+from neuro_ros.training.coarse import CoarseCrops, coarse_settings, hand_on_weights
 from neuro_ros.training.data import WindowShape, simulate_streams, window_shape
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.gesture import GestureCrops, gesture_network, simulate_recordings, simulate_training
@@ -73,6 +74,10 @@ class TrainingJob:
         Truncation of time, and crops an update.
     updates : int
         Upper limit of optimiser steps.
+    coarse : int
+        Bins that are one step of the network in the first part of a run, see `neuro_ros.training.coarse`.
+    coarse_share : float
+        Of the updates, in that part; 0 = none. A run that goes on from a model has had it.
     seconds : float
         Upper limit of wall-clock time of the loop; a run that it ends cannot be repeated exactly.
     learning_rate : float
@@ -86,12 +91,14 @@ class TrainingJob:
     """
 
     seed: int = 1
-    subjects: int = 240
-    gestures: int = len(LABELS)
+    subjects: int = 1000
+    gestures: int = 4
     gesture_duration_s: float = 1.5
     crop_steps: int = 80
     batch: int = 16
-    updates: int = 9000
+    updates: int = 17500
+    coarse: int = 2
+    coarse_share: float = 0.8
     seconds: float = math.inf
     learning_rate: float = 1.5e-2
     validation_subjects: int = 10
@@ -101,6 +108,8 @@ class TrainingJob:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise TrainingError(f"seed is {self.seed}; it must be 0 or above")
+        if not 0.0 <= self.coarse_share < 1.0:
+            raise TrainingError(f"coarse_share is {self.coarse_share}; it must be 0 or above, and below 1")
         if not 1 <= self.gestures <= len(LABELS):
             raise TrainingError(f"{self.gestures} gestures a subject; there are {len(LABELS)}")
         if not 0.3 <= self.gesture_duration_s <= 60.0 or not 0.3 <= self.recording_s <= 60.0:
@@ -278,8 +287,20 @@ def train_model(
     if start is not None:
         start.put_into(network)
     settings = TrainingSettings(updates=job.updates, seconds=job.seconds, learning_rate=job.learning_rate)
+    losses: list[float] = []
     try:
-        losses = control.train(network, crops, settings, clock_s, on_update, calibrated=start is not None)
+        before = 0 if start is not None else min(round(job.updates * job.coarse_share), job.updates - 1)
+        if before:
+            share = before / (before + (job.updates - before) * job.coarse)  # of the time: its steps are fewer
+            early = replace(settings, updates=before, seconds=job.seconds * share)
+            settings = replace(settings, updates=job.updates - before, seconds=job.seconds * (1.0 - share))
+            coarse = gesture_network(shape, coarse=job.coarse)
+            losses += control.stage("coarse").train(
+                coarse, CoarseCrops(crops, job.coarse), coarse_settings(early, job.coarse), clock_s, on_update
+            )
+            hand_on_weights(coarse, network)
+            control = control.stage()
+        losses += control.train(network, crops, settings, clock_s, on_update, calibrated=start is not None)
     finally:
         crops.close()
     if on_network is not None:

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=Path, metavar="MODEL", help="go on from this model, and not from chance")
     add_run_arguments(parser)
     simulated = parser.add_argument_group("without --data: gestures of simulated subjects in a row")
-    simulated.add_argument("--subjects", type=positive_int, help="training subjects (default 240)")
+    simulated.add_argument("--subjects", type=positive_int, help="training subjects (default 1000)")
     group = parser.add_argument_group("with --data (defaults by the kind of data set)")
     group.add_argument("--epochs", type=positive_int, help="passes over the recordings, a crop of each")
     group.add_argument("--window-ms", type=positive_float, help="window of sensor time [ms]")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,12 @@ from neuro_ros.training.network.layers import IntegerNetwork
 from neuro_ros.training.run.distributed import ALONE, World
 from neuro_ros.training.run.loop import Progress, TrainingSettings, calibrate, fit
 
-__all__ = ["RunControl"]
+__all__ = ["RunControl", "stage_checkpoint"]
+
+
+def stage_checkpoint(path: Path, name: str) -> Path:
+    """Return the checkpoint of a part of a run, beside that of the run."""
+    return path.with_name(f"{name}.{path.name}")
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,19 @@ class RunControl:
         if batch % self.world.size:
             raise TrainingError(f"a batch of {batch} cannot be divided among {self.world.size} processes")
         return batch // self.world.size
+
+    def stage(self, name: str = "") -> RunControl:
+        """Return the control of a part of the run: with a checkpoint of its own, and resumed where there is one.
+
+        Parameters
+        ----------
+        name : str
+            Of the part; empty = the last one, whose checkpoint is the run's.
+        """
+        if self.checkpoint is None:
+            return self
+        path = stage_checkpoint(self.checkpoint, name) if name else self.checkpoint
+        return replace(self, checkpoint=path, resume=self.resume and path.is_file())
 
     def train(
         self,
