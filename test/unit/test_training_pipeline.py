@@ -10,12 +10,13 @@ import torch
 
 from neuro_ros.gestures import LABELS
 from neuro_ros.snn import Layer, Model, Network, Projection, load_model, save_model
-from neuro_ros.training.errors import TrainingError
+from neuro_ros.training.errors import TrainingError, TrainingStoppedError
 from neuro_ros.training.gesture import gesture_network
 from neuro_ros.training.judge.card import write_card
 from neuro_ros.training.network.layers import ConvSpec, IntegerNetwork
 from neuro_ros.training.network.master import MASTER_SUFFIX, save_master_weights
 from neuro_ros.training.pipeline import TrainingJob, train_model
+from neuro_ros.training.run.control import RunControl
 from neuro_ros.training.start import Start, load_start
 
 
@@ -39,6 +40,27 @@ def test_a_job_gives_a_model_its_record_and_its_card_and_repeats(tmp_path):
     assert len(model.record["losses_first"]) == 2
     again, _ = train_model(job, itertools.count().__next__)
     assert again.digest == model.digest
+
+
+def test_a_run_stopped_in_either_part_comes_to_the_same_model(tmp_path):
+    job = TrainingJob(seed=3, subjects=1, gesture_duration_s=0.3, updates=4, coarse_share=0.5, batch=2, crop_steps=40,
+                      validation_subjects=1, recording_s=0.3)  # fmt: skip
+    whole, _ = train_model(job, itertools.count().__next__)
+    path = tmp_path / "run.safetensors"
+
+    def run(resume, stops):
+        asked = iter(stops)
+        control = RunControl(checkpoint=path, resume=resume, stop=lambda: next(asked, False))
+        return train_model(job, itertools.count().__next__, control=control)[0]
+
+    with pytest.raises(TrainingStoppedError, match="stopped after 1 of 2 updates"):
+        run(False, [True])
+    assert not path.exists()
+    assert (tmp_path / "coarse.run.safetensors").is_file()
+    with pytest.raises(TrainingStoppedError, match="stopped after 1 of 2 updates"):
+        run(True, [False, True])  # the end of the long steps, and the first in short ones
+    assert path.is_file()
+    assert run(True, []).digest == whole.digest
 
 
 def test_jobs_outside_their_range_are_refused():
