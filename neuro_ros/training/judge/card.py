@@ -55,7 +55,8 @@ def _head(model: Model, record: Mapping[str, Any], size_bytes: int) -> list[str]
             "loop",
             (
                 f"{record['updates']} updates of {job['batch']} crops of {job['crop_steps']} steps, learning rate "
-                f"{job['learning_rate']:g}; loss {record['loss_first']:.2f} to {record['loss_last']:.2f}"
+                f"{job['learning_rate']:g}{_long_steps(model, record)}; loss {record['loss_first']:.2f} to "
+                f"{record['loss_last']:.2f}"
             ),
         ),
         *_start_row(record),
@@ -70,6 +71,15 @@ def _acted(job: Mapping[str, Any]) -> str:
     """Return how many gestures each subject acted."""
     gestures = job.get("gestures", len(LABELS))
     return "all" if gestures == len(LABELS) else f"each {gestures} of the {len(LABELS)}"
+
+
+def _long_steps(model: Model, record: Mapping[str, Any]) -> str:
+    """Return what a part in longer steps was, see `neuro_ros.training.coarse`."""
+    job = record["job"]
+    if record.get("start") is not None or not job.get("coarse_share"):
+        return ""
+    longer_ms = job["coarse"] * model.window_length_ns / model.bins / 1e6
+    return f", both for the first {job['coarse_share']:.0%} in steps of {longer_ms:g} ms and again for the rest"
 
 
 def _start_row(record: Mapping[str, Any]) -> list[tuple[str, str]]:
