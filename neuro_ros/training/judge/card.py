@@ -79,7 +79,7 @@ def _long_steps(model: Model, record: Mapping[str, Any]) -> str:
     if record.get("start") is not None or not job.get("coarse_share"):
         return ""
     longer_ms = job["coarse"] * model.window_length_ns / model.bins / 1e6
-    return f", both for the first {job['coarse_share']:.0%} in steps of {longer_ms:g} ms and again for the rest"
+    return f", both for the first {_percent(job['coarse_share'])} in steps of {longer_ms:g} ms and again for the rest"
 
 
 def _start_row(record: Mapping[str, Any]) -> list[tuple[str, str]]:
