@@ -3,7 +3,8 @@
 
     python killed_saver.py FOLDER KILLS KEEP SEED
 
-Each saver is a process of its own, ended by SIGKILL at a random moment; the next one goes on in the same folder. Prints
+Each saver is a process of its own, ended by SIGKILL; the next one goes on in the same folder. Every second kill comes
+at a random moment, the others as soon as a temporary file is there: a few random ones may all miss the writes. Prints
 one JSON object: kills, files that could not be loaded, kills in the middle of a write, and how far the savers came.
 """
 
@@ -49,6 +50,18 @@ def fault(path, model):
     return [] if same else [f"{path.name}: another content than that of {state.sequence}"]
 
 
+def temporary_files(folder):
+    """Return the names of what is being written, or was when its writer was killed."""
+    return {path.name for path in Path(folder).glob(".*.tmp")}
+
+
+def wait_for_a_write(folder, before, most_s=5.0):
+    """Return when a saver has begun another temporary file, or has not for too long."""
+    end_s = time.monotonic() + most_s
+    while not temporary_files(folder) - before and time.monotonic() < end_s:
+        pass
+
+
 def main(folder, kills, keep, seed):
     """Kill, look, go on."""
     model = Model(
@@ -62,15 +75,18 @@ def main(folder, kills, keep, seed):
     longest_s = SAVES * (time.monotonic() - began_s) / 5
     chance = random.Random(seed)
     broken, torn, reached = [], 0, 0
-    for _ in range(kills):
-        temporary = set(Path(folder).glob(".*.tmp"))
+    for number in range(kills):
+        temporary = temporary_files(folder)
         child = os.fork()
         if not child:
             save_for_ever(directory, model, reached + 1)
-        time.sleep(chance.random() * longest_s)
+        if number % 2:
+            wait_for_a_write(folder, temporary)
+        else:
+            time.sleep(chance.random() * longest_s)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        torn += len(set(Path(folder).glob(".*.tmp")) - temporary)
+        torn += len(temporary_files(folder) - temporary)
         for path in Path(folder).glob("state-*"):
             broken += fault(path, model)
         states, refused = directory.load_all(model)
