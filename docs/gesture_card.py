@@ -6,7 +6,7 @@
 Everything in the card that is not in the model's own training record is measured here and added to it: accuracy on the
 test and the hard split, the float twin and the plain network of the same size on the same clips, the spikes of the
 training forward pass and of Lava against those of the engine, time and an estimate of energy. Needs torch, matplotlib
-and Lava; takes some half an hour of one core (`--only` measures a part again and keeps the rest). The accuracy parts
+and Lava; takes about an hour of one core (`--only` measures a part again and keeps the rest). The accuracy parts
 look at the test split: choose nothing by them.
 """
 

@@ -110,7 +110,7 @@ def run_control(args: argparse.Namespace, name: str, log: TrainingLog) -> Iterat
         If the device is not there, or the other processes do not come.
     """
     from neuro_ros.training.run.checkpoint import stopping_on_signals
-    from neuro_ros.training.run.control import RunControl, stage_checkpoint
+    from neuro_ros.training.run.control import RunControl, early_checkpoint
     from neuro_ros.training.run.devices import device_named
     from neuro_ros.training.run.distributed import world_from_environment
 
@@ -123,7 +123,7 @@ def run_control(args: argparse.Namespace, name: str, log: TrainingLog) -> Iterat
     if args.checkpoint is not None and not args.checkpoint.is_dir():
         raise UsageError(f"there is no folder {args.checkpoint} to write checkpoints to; make it first")
     checkpoint = None if args.checkpoint is None else args.checkpoint / f"{name}{_CHECKPOINT_SUFFIX}"
-    there = checkpoint is not None and (checkpoint.is_file() or stage_checkpoint(checkpoint, "coarse").is_file())
+    there = checkpoint is not None and (checkpoint.is_file() or early_checkpoint(checkpoint).is_file())
     if args.resume and not there:
         raise UsageError(f"there is no checkpoint {checkpoint} to go on from; leave out --resume to begin")
     device = device_named(args.device)
@@ -155,16 +155,16 @@ class TrainingLog:
         self._line: ProgressLine | None = None
         self.curve: list[dict[str, float]] = []
         self._curves: Curves | None = None
-        self._before = self._done = 0  # updates of earlier parts of the run, and of all
+        self._before = 0  # updates of the part before
 
-    def begin(self, settings: TrainingSettings) -> None:
-        """Begin a line for a run with these settings."""
+    def begin(self, settings: TrainingSettings, before: int = 0) -> None:
+        """Begin a line for a run with these settings, or for the second part of one, after so many updates."""
         from neuro_ros.training.run.curves import Curves
         from neuro_ros.training.run.progress import ProgressLine
 
         if self._curves is None:
             self._curves = Curves(())
-        self._before = self._done
+        self._before = before
         self._line = ProgressLine(sys.stderr, settings.updates, time.monotonic, settings.seconds)
 
     def __call__(self, progress: Progress) -> None:
@@ -173,7 +173,6 @@ class TrainingLog:
             self._line(progress)
         if self._curves is not None:
             self._curves(progress)
-        self._done = self._before + progress.update + 1
         if progress.update % _CURVE_STEP == 0:
             update = self._before + progress.update
             self.curve.append({"update": update, "loss": progress.loss, "accuracy": progress.accuracy})
@@ -191,13 +190,19 @@ class TrainingLog:
             Of the run.
         """
         from neuro_ros.training.run.checkpoint import read_history
+        from neuro_ros.training.run.control import early_checkpoint
         from neuro_ros.training.run.curves import Curves
 
         if picture is None:
             return
         if checkpoint is not None:
-            history = read_history(checkpoint)
-            Curves(layers, 0, history.losses, history.accuracies, history.rates).draw(picture)
+            whole = Curves(layers)
+            for path in (early_checkpoint(checkpoint), checkpoint) if self._before else (checkpoint,):
+                history = read_history(path)
+                whole.loss += history.losses
+                whole.accuracy += history.accuracies
+                whole.rates += history.rates
+            whole.draw(picture)
         elif self._curves is not None:
             self._curves.names = layers
             self._curves.draw(picture)

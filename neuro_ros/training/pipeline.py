@@ -66,8 +66,8 @@ class TrainingJob:
     subjects : int
         Training subjects.
     gestures : int
-        How many of the eleven each of them acts, once and in a row. Many people with few gestures each teach more than
-        few with all, for the same time of simulation.
+        How many of the eleven each of them acts, once and in a row. The fewer, the more people there are for the same
+        time of simulation.
     gesture_duration_s : float
         Length of each.
     crop_steps, batch : int
@@ -295,11 +295,11 @@ def train_model(
             early = replace(settings, updates=before, seconds=job.seconds * share)
             settings = replace(settings, updates=job.updates - before, seconds=job.seconds * (1.0 - share))
             coarse = gesture_network(shape, coarse=job.coarse)
-            losses += control.stage("coarse").train(
+            losses += control.early().train(
                 coarse, CoarseCrops(crops, job.coarse), coarse_settings(early, job.coarse), clock_s, on_update
             )
             hand_on_weights(coarse, network)
-            control = control.stage()
+            control = control.late(before)
         losses += control.train(network, crops, settings, clock_s, on_update, calibrated=start is not None)
     finally:
         crops.close()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from neuro_ros.cli.training_run import TrainingLog
 from neuro_ros.gestures import LABELS
 from neuro_ros.snn import Layer, Model, Network, Projection, load_model, save_model
 from neuro_ros.training.errors import TrainingError, TrainingStoppedError
@@ -17,6 +18,7 @@ from neuro_ros.training.network.layers import ConvSpec, IntegerNetwork
 from neuro_ros.training.network.master import MASTER_SUFFIX, save_master_weights
 from neuro_ros.training.pipeline import TrainingJob, train_model
 from neuro_ros.training.run.control import RunControl
+from neuro_ros.training.run.curves import Curves
 from neuro_ros.training.start import Start, load_start
 
 
@@ -56,11 +58,39 @@ def test_a_run_stopped_in_either_part_comes_to_the_same_model(tmp_path):
     with pytest.raises(TrainingStoppedError, match="stopped after 1 of 2 updates"):
         run(False, [True])
     assert not path.exists()
-    assert (tmp_path / "coarse.run.safetensors").is_file()
+    assert (tmp_path / "early.run.safetensors").is_file()
     with pytest.raises(TrainingStoppedError, match="stopped after 1 of 2 updates"):
         run(True, [False, True])  # the end of the long steps, and the first in short ones
     assert path.is_file()
     assert run(True, []).digest == whole.digest
+
+
+def test_a_run_never_goes_on_from_the_second_part_of_another(tmp_path):
+    job = TrainingJob(seed=3, subjects=1, gesture_duration_s=0.3, updates=2, coarse_share=0.5, batch=2, crop_steps=40,
+                      validation_subjects=1, recording_s=0.3)  # fmt: skip
+    whole, _ = train_model(job, itertools.count().__next__)
+    control = RunControl(checkpoint=tmp_path / "run.safetensors")
+    train_model(replace(job, seed=4), itertools.count().__next__, control=control)  # leaves its checkpoints
+    with pytest.raises(TrainingStoppedError):
+        train_model(job, itertools.count().__next__, control=replace(control, stop=lambda: True))
+    resumed, _ = train_model(job, itertools.count().__next__, control=replace(control, resume=True))
+    assert resumed.digest == whole.digest
+
+
+def test_the_log_of_a_run_in_two_parts_counts_through_and_draws_both(tmp_path, monkeypatch):
+    job = TrainingJob(seed=3, subjects=1, gesture_duration_s=0.3, updates=52, coarse_share=0.98, batch=1, crop_steps=40,
+                      validation_subjects=1, recording_s=0.3)  # fmt: skip
+    path, drawn = tmp_path / "run.safetensors", []
+    monkeypatch.setattr(Curves, "draw", lambda curves, _picture: drawn.append(len(curves.loss)))
+    for resume in (False, True):
+        log = TrainingLog()
+        control = RunControl(checkpoint=path, resume=resume, begin=log.begin)
+        train_model(job, itertools.count().__next__, on_update=log, control=control)
+        log.draw(tmp_path / "run.svg", ["conv1"], path)
+        if not resume:
+            assert [point["update"] for point in log.curve] == [0, 50, 51]
+            log.draw(tmp_path / "run.svg", ["conv1"], None)
+    assert drawn == [52, 52, 52]
 
 
 def test_jobs_outside_their_range_are_refused():

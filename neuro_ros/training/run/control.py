@@ -15,12 +15,12 @@ from neuro_ros.training.network.layers import IntegerNetwork
 from neuro_ros.training.run.distributed import ALONE, World
 from neuro_ros.training.run.loop import Progress, TrainingSettings, calibrate, fit
 
-__all__ = ["RunControl", "stage_checkpoint"]
+__all__ = ["RunControl", "early_checkpoint"]
 
 
-def stage_checkpoint(path: Path, name: str) -> Path:
-    """Return the checkpoint of a part of a run, beside that of the run."""
-    return path.with_name(f"{name}.{path.name}")
+def early_checkpoint(path: Path) -> Path:
+    """Return the checkpoint of the first of two parts of a run, beside that of the run, which is the second one's."""
+    return path.with_name(f"early.{path.name}")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class RunControl:
     stop : callable, optional
         Asked after each update, see `fit`.
     begin : callable, optional
-        Called with the settings when the loop begins.
+        Called when the loop begins, with its settings and the updates of the part before.
+    before : int
+        Updates of the part before.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -51,7 +53,8 @@ class RunControl:
     resume: bool = False
     checkpoint_updates: int = 100
     stop: Callable[[], bool] | None = None
-    begin: Callable[[TrainingSettings], None] | None = None
+    begin: Callable[[TrainingSettings, int], None] | None = None
+    before: int = 0
 
     def share_of(self, batch: int) -> int:
         """Return how many crops of a batch this process draws.
@@ -65,18 +68,31 @@ class RunControl:
             raise TrainingError(f"a batch of {batch} cannot be divided among {self.world.size} processes")
         return batch // self.world.size
 
-    def stage(self, name: str = "") -> RunControl:
-        """Return the control of a part of the run: with a checkpoint of its own, and resumed where there is one.
+    def early(self) -> RunControl:
+        """Return the control of the first part of a run, which begins or goes on.
 
-        Parameters
-        ----------
-        name : str
-            Of the part; empty = the last one, whose checkpoint is the run's.
+        A run that begins has no second part yet: what another one left in its checkpoint's place is removed, so that
+        nobody goes on from that later.
+
+        Raises
+        ------
+        TrainingError
+            If it cannot be removed.
         """
         if self.checkpoint is None:
             return self
-        path = stage_checkpoint(self.checkpoint, name) if name else self.checkpoint
+        if not self.resume and self.world.is_first:
+            try:
+                self.checkpoint.unlink(missing_ok=True)
+            except OSError as error:
+                raise TrainingError(f"{self.checkpoint} cannot be replaced: {error.strerror or error}") from None
+        path = early_checkpoint(self.checkpoint)
         return replace(self, checkpoint=path, resume=self.resume and path.is_file())
+
+    def late(self, before: int) -> RunControl:
+        """Return the control of the second part of a run, after so many updates; it goes on where it has begun."""
+        there = self.checkpoint is not None and self.checkpoint.is_file()
+        return replace(self, resume=self.resume and there, before=before)
 
     def train(
         self,
@@ -105,7 +121,7 @@ class RunControl:
         if not calibrated:
             calibrate(network, crops.draw()[0].to(self.device))
         if self.begin is not None:
-            self.begin(settings)
+            self.begin(settings, self.before)
         losses = fit(
             network, crops, settings, clock_s, report,
             checkpoint=self.checkpoint, resume=self.resume, checkpoint_updates=self.checkpoint_updates,
