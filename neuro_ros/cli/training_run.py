@@ -48,7 +48,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what decides how a run is carried out, and nothing of what is learnt."""
     group = parser.add_argument_group("how the run is carried out")
     group.add_argument("--threads", type=positive_int, default=1, help="threads of torch (default 1)")
-    group.add_argument("--device", default="cpu", help="cpu or cuda (default cpu; cuda is untested)")
+    group.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     group.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="write checkpoints there, also when stopped")
     group.add_argument(
         "--checkpoint-updates", type=positive_int, default=100, metavar="N", help="updates between two (default 100)"

@@ -64,8 +64,8 @@ class DatasetJob:
         Upper limit of wall-clock time of the loop; a run that it ends cannot be repeated exactly.
     batch : int
         Crops an update.
-    learning_rate : float
-        Peak, see `TrainingSettings`.
+    learning_rate, optimiser, readout_cost : float, str, float
+        See `TrainingSettings`.
     layers : str
         See `neuro_ros.training.network.layer_text`.
     shape : WindowShape
@@ -90,6 +90,8 @@ class DatasetJob:
     seconds: float = math.inf
     batch: int = 16
     learning_rate: float = 1.2e-2
+    optimiser: str = "adam"
+    readout_cost: float = 0.0
     layers: str = DEFAULT_LAYERS
     shape: WindowShape = field(default_factory=WindowShape)
     crop_windows: int = 8
@@ -333,6 +335,8 @@ def settings_for(job: DatasetJob, crops: RecordingCrops, found: Survey) -> Train
     return TrainingSettings(
         updates=updates,
         learning_rate=job.learning_rate,
+        optimiser=job.optimiser,
+        readout_cost=job.readout_cost,
         seconds=job.seconds,
         settle_steps=settle_steps,
         switch_steps=0,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from neuro_ros.gestures import LABELS, SPLITS, subject_seeds
 from neuro_ros.snn import Model
 from neuro_ros.training.coarse import CoarseCrops, coarse_settings, hand_on_weights
-from neuro_ros.training.data import WindowShape, simulate_streams, window_shape
+from neuro_ros.training.data import StepStream, WindowShape, simulate_streams, window_shape
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.gesture import GestureCrops, gesture_network, simulate_recordings, simulate_training
 from neuro_ros.training.judge.evaluation import (
@@ -82,6 +82,8 @@ class TrainingJob:
         Upper limit of wall-clock time of the loop; a run that it ends cannot be repeated exactly.
     learning_rate : float
         Peak, see `TrainingSettings`.
+    optimiser, readout_cost : str, float
+        See `TrainingSettings`.
     validation_subjects : int
         For the guard and the figures of the record.
     recording_s : float
@@ -101,6 +103,8 @@ class TrainingJob:
     coarse_share: float = 0.8
     seconds: float = math.inf
     learning_rate: float = 1.5e-2
+    optimiser: str = "adam"
+    readout_cost: float = 0.0
     validation_subjects: int = 10
     recording_s: float = RECORDING_S
     name: str = "gesture"
@@ -173,6 +177,7 @@ def evaluate_model(
     recording_s: float = RECORDING_S,
     seed: int | None = None,
     threshold: float = THRESHOLD,
+    streams: Sequence[StepStream] | None = None,
 ) -> Evaluation:
     """Judge a model on simulated subjects of a split, per recording and on streams.
 
@@ -190,6 +195,8 @@ def evaluate_model(
         Sensors and performances; by default the split's own.
     threshold : float
         Confidence that a window's decision needs.
+    streams : sequence of StepStream, optional
+        Those of these subjects, where they are made already.
 
     Returns
     -------
@@ -205,32 +212,10 @@ def evaluate_model(
     seeds = subject_seeds(split, subjects)
     seed = EVALUATION_SEEDS[split] if seed is None else seed
     shape = window_shape(model)
-    return Evaluation(
-        split,
-        seed,
-        subjects,
-        score_recordings(model, simulate_recordings(seeds, recording_s, seed, shape, split)),
-        score_streams(model, simulate_streams(seeds, recording_s, seed, shape, split=split), threshold),
-    )
-
-
-def with_exponent(model: Model, subjects: int, recording_s: float) -> Model:
-    """Return the model with its confidence exponent fitted on validation subjects, see `fit_exponent`.
-
-    Parameters
-    ----------
-    model : Model
-        With the eleven gesture labels.
-    subjects : int
-        Of the validation split.
-    recording_s : float
-        Length of a gesture in their streams [s].
-    """
-    seeds = subject_seeds("validation", subjects)
-    seed = EVALUATION_SEEDS["validation"]
-    streams = simulate_streams(seeds, recording_s, seed, window_shape(model), split="validation")
-    record = {**model.record, "confidence_exponent": fit_exponent(model, streams)}
-    return replace(model, record=record)
+    if streams is None:
+        streams = simulate_streams(seeds, recording_s, seed, shape, split=split)
+    recordings = score_recordings(model, simulate_recordings(seeds, recording_s, seed, shape, split))
+    return Evaluation(split, seed, subjects, recordings, score_streams(model, streams, threshold))
 
 
 def train_model(
@@ -286,7 +271,10 @@ def train_model(
     network = gesture_network(shape)
     if start is not None:
         start.put_into(network)
-    settings = TrainingSettings(updates=job.updates, seconds=job.seconds, learning_rate=job.learning_rate)
+    settings = TrainingSettings(
+        updates=job.updates, seconds=job.seconds, learning_rate=job.learning_rate, optimiser=job.optimiser,
+        readout_cost=job.readout_cost,
+    )  # fmt: skip
     losses: list[float] = []
     try:
         before = 0 if start is not None else min(round(job.updates * job.coarse_share), job.updates - 1)
@@ -306,8 +294,12 @@ def train_model(
     if on_network is not None:
         on_network(network)
     model = Model(network.export(), LABELS, shape.length_ns, shape.bins, job.name)
-    model = with_exponent(model, job.validation_subjects, job.recording_s)
-    evaluation = evaluate_model(model, "validation", job.validation_subjects, job.recording_s)
+    judges = simulate_streams(
+        subject_seeds("validation", job.validation_subjects), job.recording_s, EVALUATION_SEEDS["validation"], shape,
+        split="validation",
+    )  # fmt: skip
+    model = replace(model, record={**model.record, "confidence_exponent": fit_exponent(model, judges)})
+    evaluation = evaluate_model(model, "validation", job.validation_subjects, job.recording_s, streams=judges)
     check_exportable(model.network, evaluation.recording)
     # No measured times in here: the record is part of the model's digest, and equal runs shall give equal models.
     record = {

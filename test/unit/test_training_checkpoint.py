@@ -11,27 +11,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from two_class_streams import SHAPE, stream
 
 from neuro_ros.snn import container
-from neuro_ros.training.data import Crops, StepStream, WindowShape
+from neuro_ros.training.data import Crops
 from neuro_ros.training.errors import TrainingError, TrainingStoppedError
 from neuro_ros.training.network.layers import DenseSpec, IntegerNetwork
 from neuro_ros.training.network.weights import Rounding
 from neuro_ros.training.run.checkpoint import stopping_on_signals
 from neuro_ros.training.run.loop import Progress, TrainingSettings, fit
 
-SHAPE = WindowShape(height=4, width=4)
 UPDATES = 8
-
-
-def stream(label: int, seed: int) -> StepStream:
-    rng = np.random.default_rng(seed)
-    cells = np.zeros((60, 2, 4, 4), np.uint8)
-    cells[:, :, slice(0, 2) if label == 0 else slice(2, 4)] = rng.random((60, 2, 2, 4)) < 0.3
-    return StepStream(np.packbits(cells.reshape(60, -1), axis=1), np.full(60, label), np.arange(60) + 100)
 
 
 def run(

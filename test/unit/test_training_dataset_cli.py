@@ -103,6 +103,19 @@ def test_one_command_makes_a_model_its_card_and_its_record(trained, folder):
     assert record["curve"][-1]["update"] == 50
 
 
+def test_the_optimiser_and_what_the_readouts_teach_can_be_chosen(folder, tmp_path, capsys):
+    weights = []
+    for number, given in enumerate(([], ["--optimiser", "muon"], ["--readout-cost", "0.5"])):
+        out = tmp_path / f"{number}.safetensors"
+        code, _, _ = run(capsys, "train", "--data", folder, "--out", out, *SMALL, "--updates", 20, *given)
+        assert code == 0
+        model = load_model(out)
+        job = model.record["job"]
+        assert (job["optimiser"], job["readout_cost"]) == (("adam", 0.0), ("muon", 0.0), ("adam", 0.5))[number]
+        weights.append(model.network.layers[0].connection.weight.tobytes())
+    assert len(set(weights)) == 3
+
+
 def test_equal_commands_give_equal_models_and_the_cache_changes_nothing(trained, folder, tmp_path, capsys):
     out = tmp_path / "mine.safetensors"
     words = ["train", "--data", f"folder:{folder}", "--out", out, *SMALL, "--seed", 4, "--cache", tmp_path / "cache"]

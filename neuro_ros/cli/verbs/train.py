@@ -10,7 +10,14 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuro_ros.cli.arguments import add_json_argument, emit, non_negative_int, positive_float, positive_int
+from neuro_ros.cli.arguments import (
+    add_json_argument,
+    emit,
+    non_negative_float,
+    non_negative_int,
+    positive_float,
+    positive_int,
+)
 from neuro_ros.cli.dataset_arguments import add_dataset_arguments, cache_of, data_log, dataset_of, refuse_given
 from neuro_ros.cli.training_run import (
     TrainingLog,
@@ -32,6 +39,8 @@ if TYPE_CHECKING:
 _WITH_DATA = (
     "epochs", "window_ms", "bins", "size", "layers", "crop_windows", "judged", "augment", "arithmetic",
 )  # fmt: skip
+# Of both kinds of jobs.
+_WHICHEVER = ("seed", "updates", "seconds", "batch", "learning_rate", "optimiser", "readout_cost")
 # As a shell counts an end by SIGINT.
 _STOPPED = 130
 
@@ -47,6 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=positive_float, help="most time in the loop (default: no limit)")
     parser.add_argument("--batch", type=positive_int, help="crops an update (default: by the data)")
     parser.add_argument("--learning-rate", type=positive_float, help="peak, relative (default: by the data)")
+    parser.add_argument("--optimiser", choices=("adam", "muon"), help="of the hidden layers (default: by the data)")
+    parser.add_argument(
+        "--readout-cost", type=non_negative_float, help="of readouts that teach hidden layers (default: by the data)"
+    )
     parser.add_argument("--start", type=Path, metavar="MODEL", help="go on from this model, and not from chance")
     add_run_arguments(parser)
     simulated = parser.add_argument_group("without --data: gestures of simulated subjects in a row")
@@ -106,9 +119,7 @@ def _train_simulated(args: argparse.Namespace, control: RunControl, log: Trainin
 
     refuse_given(args, *_WITH_DATA, because="goes with --data only")
     start = None if args.start is None else load_start(args.start)
-    job = TrainingJob(
-        **_given(args, "seed", "subjects", "updates", "seconds", "batch", "learning_rate"), name=args.out.stem
-    )
+    job = TrainingJob(**_given(args, *_WHICHEVER, "subjects"), name=args.out.stem)
 
     def on_data(done: int, of: int) -> None:
         if done % 20 == 0 or done == of:
@@ -145,8 +156,8 @@ def _train_on_data(args: argparse.Namespace, control: RunControl, log: TrainingL
         start = load_start(args.start)
         args.labels = args.labels or ",".join(start.model.labels)
     dataset = dataset_of(args)
-    chosen = _given(args, "seed", "epochs", "updates", "seconds", "batch", "learning_rate", "layers", "crop_windows")
-    job = job_for(dataset, **chosen, **_given(args, "judged"), name=args.out.stem)
+    chosen = _given(args, *_WHICHEVER, "epochs", "layers", "crop_windows", "judged")
+    job = job_for(dataset, **chosen, name=args.out.stem)
     if start is not None:
         job = replace(job, layers=start.layers(), shape=window_shape(start.model))
     job = replace(job, shape=_shape(args, job.shape), augmentation=_augmentation(args, job.augmentation))

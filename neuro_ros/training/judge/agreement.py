@@ -115,11 +115,12 @@ def engine_spikes(engine: Engine, stream: StepStream, bins: int, depth: int) -> 
 
 @torch.no_grad()
 def network_spikes(network: IntegerNetwork, stream: StepStream, depth: int) -> Spikes:
-    """Return what `engine_spikes` returns, by the forward pass of training."""
+    """Return what `engine_spikes` returns, by the forward pass of training on the network's own device."""
     cells = np.unpackbits(stream.bits, axis=1).astype(np.float32)
     flow = np.zeros((len(cells) + depth, 1, *network.input_shape), np.float32)
     flow[: len(cells)] = cells.reshape(len(cells), 1, *network.input_shape)
-    return [np.flatnonzero(spikes.numpy()).astype(np.int64) for spikes in network.all_spikes(torch.from_numpy(flow))]
+    layers = network.all_spikes(torch.from_numpy(flow).to(network.device))
+    return [np.flatnonzero(spikes.cpu().numpy()).astype(np.int64) for spikes in layers]
 
 
 def mismatches(first: Sequence[npt.NDArray[np.int64]], second: Sequence[npt.NDArray[np.int64]]) -> int:

@@ -59,6 +59,7 @@ def _head(model: Model, record: Mapping[str, Any], size_bytes: int) -> list[str]
                 f"{record['loss_last']:.2f}"
             ),
         ),
+        ("optimiser", _optimiser(job)),
         *_start_row(record),
         ("command", f"`{record['command']}`"),
         ("software", f"torch {record['torch']}, {record['threads']} thread(s), CPU"),
@@ -71,6 +72,18 @@ def _acted(job: Mapping[str, Any]) -> str:
     """Return how many gestures each subject acted."""
     gestures = job.get("gestures", len(LABELS))
     return "all" if gestures == len(LABELS) else f"each {gestures} of the {len(LABELS)}"
+
+
+def _optimiser(job: Mapping[str, Any]) -> str:
+    """Return what made the steps, and what taught the hidden layers beside the output."""
+    text = {
+        "adam": "Adam",
+        "muon": "Muon for the weights of the hidden layers, Adam for those of the output",
+    }[job.get("optimiser", "adam")]
+    if job.get("readout_cost"):
+        text += "; linear readouts of the last two hidden layers, forgotten afterwards, teach them too (weight "
+        text += f"{job['readout_cost']:g})"
+    return text
 
 
 def _long_steps(model: Model, record: Mapping[str, Any]) -> str:

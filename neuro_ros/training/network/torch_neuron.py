@@ -2,8 +2,7 @@
 """The neurons of `neuro_ros.training.network.neuron` in torch alone, for devices that numba's loops do not reach.
 
 One step after the other over all neurons, in float64, which holds every value of the integers exactly: the spikes are
-those of the compiled loops, the gradients equal within float32's rounding. Tested on the CPU; CUDA is labelled
-untested.
+those of the compiled loops, the gradients equal within float32's rounding.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 
 One safetensors file with a JSON head (`neuro_ros.snn.container`): written to a temporary file, synchronised and
 renamed, so that the file is always a whole one; nothing in it can run. It holds the master weights and thresholds,
-Adam's moments, the generators of chance of every process, the number of updates, the losses, and a digest of the
-settings: a run is never continued with others.
+the optimiser's moments and what is trained beside the network, the generators of chance of every process, the number
+of updates, the losses, and a digest of the settings: a run is never continued with others.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from neuro_ros.snn import container
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.network.layers import IntegerNetwork
 from neuro_ros.training.run.distributed import ALONE, World
+from neuro_ros.training.run.optimiser import Optimiser
 from neuro_ros.training.run.settings import TrainingSettings
 
 __all__ = [
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 _FORMAT = "neuro_ros_training"
-_VERSION = 1
+_VERSION = 2
 
 
 @runtime_checkable
@@ -103,7 +104,7 @@ def _chance(source: Any) -> str:
 def save_checkpoint(
     path: Path,
     network: IntegerNetwork,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     source: Any,
     run: RunState,
     digest: str,
@@ -120,16 +121,14 @@ def save_checkpoint(
     chances = world.gather(_chance(source))
     if not world.is_first:
         return
+    kept = [
+        ("network", network.state_dict()),
+        ("beside", optimiser.beside.state_dict()),
+        ("moment", optimiser.moments()),
+    ]
     tensors: dict[str, Any] = {
-        f"network.{name}": value.detach().cpu().numpy() for name, value in network.state_dict().items()
+        f"{what}.{name}": value.detach().cpu().numpy() for what, part in kept for name, value in part.items()
     }
-    scales = []
-    for k, group in enumerate(optimiser.param_groups):
-        scales.append(float(group["scale"]))
-        own = optimiser.state[group["params"][0]]
-        for name in ("step", "exp_avg", "exp_avg_sq"):
-            if name in own:
-                tensors[f"adam.{k}.{name}"] = own[name].detach().cpu().numpy()
     tensors["counts"] = np.array([layer.counts for layer in network.populations])
     tensors["losses"] = np.array(run.losses, np.float64)
     tensors["accuracies"] = np.array(run.accuracies, np.float64)
@@ -139,7 +138,7 @@ def save_checkpoint(
         "digest": digest,
         "update": run.update,
         "elapsed_s": run.elapsed_s,
-        "scales": scales,
+        "scales": optimiser.scales,
         "chances": chances,
     }
     try:
@@ -151,7 +150,7 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path,
     network: IntegerNetwork,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     source: Any,
     digest: str,
     world: World = ALONE,
@@ -172,16 +171,18 @@ def load_checkpoint(
     if head.get("digest") != digest:
         raise TrainingError(f"{path} is the checkpoint of a run with other settings; use its settings, or start anew")
     try:
-        weights = {
-            name: torch.from_numpy(tensors[f"network.{name}"]).reshape(value.shape)
-            for name, value in network.state_dict().items()
+        weights, beside = (
+            {
+                name: torch.from_numpy(tensors[f"{what}.{name}"]).reshape(value.shape)
+                for name, value in module.state_dict().items()
+            }
+            for what, module in (("network", network), ("beside", optimiser.beside))
+        )
+        moments = {
+            name.removeprefix("moment."): torch.from_numpy(value.copy())
+            for name, value in tensors.items()
+            if name.startswith("moment.")
         }
-        moments = [
-            {name: torch.from_numpy(tensors[f"adam.{k}.{name}"].copy()) for name in ("step", "exp_avg", "exp_avg_sq")}
-            if f"adam.{k}.step" in tensors
-            else {}
-            for k in range(len(optimiser.param_groups))
-        ]
         chance = json.loads(head["chances"][world.rank])
         counts = tensors["counts"]
         run = _history(head, tensors)
@@ -192,14 +193,9 @@ def load_checkpoint(
     if not isinstance(source, Resumable):
         raise TrainingError(f"{type(source).__name__} cannot be resumed: it does not tell the state of its chance")
     network.load_state_dict(weights)
-    for group, scale, own in zip(optimiser.param_groups, scales, moments, strict=True):
-        group["scale"] = scale
-        parameter = group["params"][0]
-        if own:
-            optimiser.state[parameter] = {
-                "step": own["step"].reshape(()),
-                **{name: own[name].reshape(parameter.shape).to(parameter.device) for name in ("exp_avg", "exp_avg_sq")},
-            }
+    optimiser.beside.load_state_dict(beside)
+    optimiser.scales = scales
+    optimiser.set_moments(moments)
     for layer, own_counts in zip(network.populations, counts, strict=True):
         layer.counts[:] = own_counts
     torch.set_rng_state(torch_state)

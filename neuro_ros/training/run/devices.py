@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where to train: the CPU, or a CUDA device where torch finds one (written for it, tested on the CPU only)."""
+"""Where to train: the CPU, or a CUDA device where torch finds one (tests of it skip elsewhere)."""
 
 from __future__ import annotations
 

@@ -51,9 +51,9 @@ class World:
 
     def average_gradients(self, network: nn.Module) -> None:
         """Replace every gradient by its mean over the processes."""
-        if self.size == 1:
-            return
         grads = [p.grad for p in network.parameters() if p.grad is not None]
+        if self.size == 1 or not grads:
+            return
         flat = torch.cat([grad.reshape(-1) for grad in grads])
         dist.all_reduce(flat)
         flat /= self.size

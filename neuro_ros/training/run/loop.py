@@ -3,7 +3,8 @@
 
 Every window of a crop that is old enough is one decision: cross-entropy over the output neurons' spike counts in it.
 The network starts each crop at rest and carries its state through the switches of gesture inside, so it learns to
-let go of the last gesture. Activity regularisers keep each layer's mean rate inside a band.
+let go of the last gesture. Activity regularisers keep each layer's mean rate inside a band, and readouts may teach the
+last hidden layers besides (`neuro_ros.training.run.readouts`).
 
 A run can be stopped and continued with the same bits (`neuro_ros.training.run.checkpoint`), and shared by several
 processes (`neuro_ros.training.run.distributed`).
@@ -27,6 +28,8 @@ from neuro_ros.training.run.checkpoint import RunState, load_checkpoint, run_dig
 from neuro_ros.training.run.distributed import ALONE, World
 from neuro_ros.training.run.guards import Watch
 from neuro_ros.training.run.losses import judged_windows, window_loss
+from neuro_ros.training.run.optimiser import Optimiser
+from neuro_ros.training.run.readouts import Readouts
 from neuro_ros.training.run.regularisers import regularised
 from neuro_ros.training.run.settings import TrainingSettings
 
@@ -110,8 +113,8 @@ def fit(
         checkpoint stays. If a checkpoint cannot be read or written.
     """
     world.share_weights(network)  # first of all: rates and scales follow from the weights
-    groups = [{"params": [p], "scale": max(float(p.detach().abs().max()), 1e-6)} for p in network.parameters()]
-    optimiser = torch.optim.Adam(groups, lr=1.0)
+    readouts = Readouts(network, settings)
+    optimiser = Optimiser(settings.optimiser, network, readouts)
     digest = run_digest(network, settings, crops, world)
     run = RunState()
     if resume:
@@ -131,15 +134,14 @@ def fit(
         if done >= 1.0:
             break
         rate = settings.learning_rate * min(1.0, (update + 1) / 50) * (0.02 + 0.49 * (1.0 + math.cos(math.pi * done)))
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["scale"]
-        optimiser.zero_grad(set_to_none=True)
-        loss, accuracy = _gradients(network, crops, settings, update, world)
+        optimiser.zero_grad()
+        loss, accuracy = _gradients(network, readouts, crops, settings, update, world)
         world.average_gradients(network)
+        world.average_gradients(readouts)
         norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0))
         if not math.isfinite(norm):
             raise TrainingError(f"the gradient of update {update} is {norm}; lower the learning rate")
-        optimiser.step()
+        optimiser.step(rate)
         run.update = update + 1
         rates = tuple(float(value.detach()) for value in network.rates.values)
         run.losses.append(loss)
@@ -162,7 +164,7 @@ def fit(
 
 
 def _gradients(
-    network: IntegerNetwork, crops: Batches, settings: TrainingSettings, update: int, world: World
+    network: IntegerNetwork, readouts: Readouts, crops: Batches, settings: TrainingSettings, update: int, world: World
 ) -> tuple[float, float]:
     """Draw a batch and leave its gradients; return its mean loss and accuracy."""
     spikes, labels, age = (x.to(network.device) for x in crops.draw())
@@ -177,7 +179,12 @@ def _gradients(
         part = slice(begin, begin + chunk)
         outputs, state = network.run(spikes[part], state)
         loss, accuracy = window_loss(outputs[-1].flatten(2), labels[part], age[part], bins, settings, begin)
-        cost = regularised(loss, network, outputs, settings)
+        taught = loss
+        if settings.readout_cost:
+            taught = loss + settings.readout_cost * readouts.loss(
+                outputs, labels[part], age[part], bins, settings, begin
+            )
+        cost = regularised(taught, network, outputs, settings)
         # All processes stop together: the mean is not finite where one is not.
         value = world.mean(float(cost.detach()))
         if not math.isfinite(value):
@@ -188,7 +195,7 @@ def _gradients(
         judged = int(judged_windows(labels[part], age[part], bins, settings, begin).sum())
         share = judged / total if total else 0.0
         # The task's loss by the share of the crop's decisions, the rest by the share of its time.
-        (share * loss + (len(spikes[part]) / steps) * (cost - loss)).backward()
+        (share * taught + (len(spikes[part]) / steps) * (cost - taught)).backward()
         loss_sum += share * float(loss.detach())
         right += judged * accuracy if judged else 0.0
     return world.mean(loss_sum), right / total if total else math.nan

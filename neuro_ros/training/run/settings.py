@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from neuro_ros.training.errors import TrainingError
+from neuro_ros.training.run.optimiser import OPTIMISERS
 
 __all__ = ["TrainingSettings"]
 
@@ -21,7 +22,12 @@ class TrainingSettings:
         Optimiser steps.
     learning_rate : float
         Peak of a one-cycle cosine with a short warm-up, as a share of each layer's largest initial weight: layers
-        are calibrated to very different weights, and Adam's step does not depend on the gradient's size.
+        are calibrated to very different weights, and the step does not depend on the gradient's size.
+    optimiser : str
+        ``adam``, or ``muon`` for the hidden layers' matrices and Adam for the rest, see
+        `neuro_ros.training.run.optimiser`.
+    readout_cost : float
+        Factor on the loss of linear readouts of the last hidden layers, see `neuro_ros.training.run.readouts`.
     seconds : float
         Wall-clock budget; the schedule follows whichever of updates and seconds is further advanced.
     settle_steps : int
@@ -54,6 +60,8 @@ class TrainingSettings:
 
     updates: int = 2000
     learning_rate: float = 1.2e-2
+    optimiser: str = "adam"
+    readout_cost: float = 0.0
     seconds: float = math.inf
     settle_steps: int = 25
     switch_steps: int = 50
@@ -76,7 +84,9 @@ class TrainingSettings:
         for what, low, high in (("rates", self.low_rate, self.high_rate), *self.bands):
             if not 0.0 <= low < high <= 1.0:
                 raise TrainingError(f"{what} {low}..{high} must ascend within 0..1")
-        for name in ("silence_cost", "spike_cost", "weight_floor", "weight_floor_cost", "chunk_steps"):
+        if self.optimiser not in OPTIMISERS:
+            raise TrainingError(f"optimiser is {self.optimiser!r}; known are {', '.join(OPTIMISERS)}")
+        for name in ("readout_cost", "silence_cost", "spike_cost", "weight_floor", "weight_floor_cost", "chunk_steps"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise TrainingError(f"{name} is {getattr(self, name)}; it must be at least 0 and finite")
 
