@@ -172,9 +172,9 @@ def draw(path, found):
                 color=colour,
                 label=label,
             )
-    centre = 100 * at_reference(found["clips"])
-    panels[0].set(ylabel=f"of {found['clip_count']} clips right [%]", ylim=(centre - 5.0, centre + 5.0))
-    panels[0].legend(frameon=False, loc="upper center", ncols=3)
+    highest = min(100 * at_reference(found["clips"]) + 5.0, 100.0)
+    panels[0].set(ylabel=f"of {found['clip_count']} clips right [%]", ylim=(highest - 10.0, highest))
+    panels[0].legend(frameon=False, loc="lower center", ncols=3)
     panels[1].set(ylabel=f"of {found['window_count']} windows\ndecided rightly [%]")
     for kind, colour in (("uncompensated", LOST), ("compensated", KEPT)):
         rows = found["clips"]

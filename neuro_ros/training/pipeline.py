@@ -98,13 +98,13 @@ class TrainingJob:
     gesture_duration_s: float = 1.5
     crop_steps: int = 80
     batch: int = 16
-    updates: int = 17500
+    updates: int = 24000
     coarse: int = 2
     coarse_share: float = 0.8
     seconds: float = math.inf
-    learning_rate: float = 1.5e-2
-    optimiser: str = "adam"
-    readout_cost: float = 0.0
+    learning_rate: float = 2e-2
+    optimiser: str = "muon"
+    readout_cost: float = 1.0
     validation_subjects: int = 10
     recording_s: float = RECORDING_S
     name: str = "gesture"

@@ -39,7 +39,7 @@ def test_a_job_gives_a_model_its_record_and_its_card_and_repeats(tmp_path):
     assert "not measured on people" in card
     assert all(label in card for label in LABELS)
     assert "1.0 minutes" in card
-    assert "| optimiser | Adam |" in card
+    assert "| optimiser | Muon for the weights of the hidden layers, Adam for those of the output; linear read" in card
     assert len(model.record["losses_first"]) == 2
     again, _ = train_model(job, itertools.count().__next__)
     assert again.digest == model.digest
