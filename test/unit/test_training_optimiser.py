@@ -8,6 +8,7 @@ import pytest
 import torch
 from two_class_streams import SHAPE, stream
 
+from neuro_ros.snn import container
 from neuro_ros.training.data import Crops
 from neuro_ros.training.errors import TrainingError, TrainingStoppedError
 from neuro_ros.training.network.layers import ConvSpec, DenseSpec, IntegerNetwork
@@ -128,6 +129,30 @@ def test_a_run_with_readouts_resumes_bit_for_bit(tmp_path, optimiser):
     losses, again = run(resume=True, path=path)
     assert losses == whole
     assert all(torch.equal(a, b) for a, b in zip(weights, again, strict=True))
+
+
+@pytest.mark.parametrize("damage", ["moment", "beside", "scales"])
+def test_a_checkpoint_that_does_not_fit_is_refused_and_the_network_stays(tmp_path, damage):
+    path = tmp_path / "run.safetensors"
+    settings = TrainingSettings(updates=2, settle_steps=5, switch_steps=5, optimiser="muon", readout_cost=1.0)
+
+    def run(net, resume):
+        crops = Crops([stream(k, k) for k in range(2)], 20, 4, seed=1, shape=SHAPE, augmented=False)
+        fit(net, crops, settings, itertools.count().__next__, checkpoint=path, resume=resume)
+
+    run(network(), False)
+    head, tensors = container.read(path, "neuro_ros_training")
+    if damage == "scales":
+        head["scales"] = head["scales"][:-1]
+    else:
+        name = next(name for name in tensors if name.startswith(damage))
+        tensors[name] = tensors[name].reshape(-1)[:-1].copy()
+    container.write(path, "neuro_ros_training", head, tensors)
+    net = network()
+    before = [p.detach().clone() for p in net.parameters()]
+    with pytest.raises(TrainingError, match="does not hold this network"):
+        run(net, True)
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
 
 
 def test_an_unknown_optimiser_is_refused():

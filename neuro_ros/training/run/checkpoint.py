@@ -160,7 +160,7 @@ def load_checkpoint(
     Raises
     ------
     TrainingError
-        If the file is missing, damaged, of another run's settings or another network; nothing is changed then.
+        If the file is missing, damaged, of another run's settings or another network; the network is not changed then.
     """
     try:
         head, tensors = container.read(path, _FORMAT)
@@ -188,14 +188,13 @@ def load_checkpoint(
         run = _history(head, tensors)
         scales = [float(scale) for scale in head["scales"]]
         torch_state = torch.frombuffer(bytearray.fromhex(chance["torch"]), dtype=torch.uint8)
+        optimiser.set_moments(moments, scales)
     except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise TrainingError(f"{path} does not hold this network: {error}") from None
     if not isinstance(source, Resumable):
         raise TrainingError(f"{type(source).__name__} cannot be resumed: it does not tell the state of its chance")
     network.load_state_dict(weights)
     optimiser.beside.load_state_dict(beside)
-    optimiser.scales = scales
-    optimiser.set_moments(moments)
     for layer, own_counts in zip(network.populations, counts, strict=True):
         layer.counts[:] = own_counts
     torch.set_rng_state(torch_state)

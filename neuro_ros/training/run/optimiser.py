@@ -14,7 +14,7 @@ J. Liu et al., Muon is Scalable for LLM Training, 2025, arXiv:2502.16982 (steps 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -146,14 +146,19 @@ class Optimiser:
             for name, value in part.state.get(parameter, {}).items()
         }
 
-    def set_moments(self, moments: Mapping[str, torch.Tensor]) -> None:
-        """Go on from what `moments` returned.
+    def set_moments(self, moments: Mapping[str, torch.Tensor], scales: Sequence[float]) -> None:
+        """Go on from what `moments` returned, with the scales of then.
 
         Raises
         ------
+        ValueError
+            If there is not one scale for each parameter.
         RuntimeError
-            If one has another size than its parameter.
+            If a moment has another size than its parameter.
         """
+        if len(scales) != len(self._parameters):
+            raise ValueError(f"{len(scales)} scales for {len(self._parameters)} parameters")
+        self.scales = list(scales)
         for part in self._parts:
             part.state.clear()
             for group in part.param_groups:
