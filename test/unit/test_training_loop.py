@@ -7,26 +7,17 @@ import math
 import numpy as np
 import pytest
 import torch
+from two_class_streams import SHAPE, stream
 
-from neuro_ros.training.data import Crops, StepStream, WindowShape
+from neuro_ros.training.data import Crops
 from neuro_ros.training.errors import TrainingError
 from neuro_ros.training.network.layers import DenseSpec, IntegerNetwork
 from neuro_ros.training.run.loop import TrainingSettings, calibrate, fit, window_loss
 
-SHAPE = WindowShape(height=4, width=4)
-
-
-def toy_stream(label: int, seed: int) -> StepStream:
-    """Make a stream whose upper (label 0) or lower (label 1) half fires."""
-    rng = np.random.default_rng(seed)
-    cells = np.zeros((60, 2, 4, 4), np.uint8)
-    cells[:, :, slice(0, 2) if label == 0 else slice(2, 4)] = rng.random((60, 2, 2, 4)) < 0.3
-    return StepStream(np.packbits(cells.reshape(60, -1), axis=1), np.full(60, label), np.arange(60) + 100)
-
 
 def toy_run(updates: int) -> tuple[IntegerNetwork, list[float]]:
     torch.manual_seed(1)
-    crops = Crops([toy_stream(k % 2, k) for k in range(8)], 40, 8, seed=1, shape=SHAPE, augmented=False)
+    crops = Crops([stream(k % 2, k) for k in range(8)], 40, 8, seed=1, shape=SHAPE, augmented=False)
     network = IntegerNetwork([DenseSpec("hidden", 16, 1000, 500), DenseSpec("output", 2, 1000, 500)], (2, 4, 4), 1.5)
     calibrate(network, crops.draw()[0])
     settings = TrainingSettings(updates=updates, learning_rate=3e-2)
@@ -62,7 +53,7 @@ def test_only_settled_and_acted_windows_are_judged():
 
 
 def test_the_time_budget_ends_the_loop():
-    crops = Crops([toy_stream(0, 1)], 40, 2, seed=1, shape=SHAPE)
+    crops = Crops([stream(0, 1)], 40, 2, seed=1, shape=SHAPE)
     network = IntegerNetwork([DenseSpec("output", 2, 1000, 500)], (2, 4, 4))
     seconds = itertools.count()
     losses = fit(network, crops, TrainingSettings(updates=1000, seconds=5.0), seconds.__next__)
@@ -70,7 +61,7 @@ def test_the_time_budget_ends_the_loop():
 
 
 def test_a_loss_that_is_no_number_stops_training_and_says_where():
-    crops = Crops([toy_stream(0, 1)], 40, 2, seed=1, shape=SHAPE)
+    crops = Crops([stream(0, 1)], 40, 2, seed=1, shape=SHAPE)
     network = IntegerNetwork([DenseSpec("output", 2, 1000, 500)], (2, 4, 4))
     with pytest.raises(TrainingError, match="loss of update 0 is inf"):
         fit(network, crops, TrainingSettings(updates=2, share_cost=math.inf), itertools.count().__next__)

@@ -41,7 +41,7 @@ def orthogonal(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
     matrix : (m, n) float32
         Not zero.
     iterations : int
-        After five the singular values are between 0.7 and 1.2, which is near enough for a step.
+        Five bring all but the smallest singular values near 1, which is enough for a step.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.t() if tall else matrix
@@ -116,7 +116,7 @@ class Optimiser:
         self.scales += [_BESIDE_SCALE] * (len(self._parameters) - len(ours))
         hidden = [p for layer in network.populations[:-1] for p in layer.parameters() if p.dim() > 1]
         orthogonal_ones = {id(p) for p in hidden} if kind == "muon" else set()
-        groups = [{"params": [p]} for p in self._parameters]
+        groups = [{"params": [p], "number": k} for k, p in enumerate(self._parameters)]
         chosen = [id(p) in orthogonal_ones for p in self._parameters]
         self._parts: list[torch.optim.Optimizer] = [
             make([group for group, is_chosen in zip(groups, chosen, strict=True) if is_chosen == wanted])
@@ -131,19 +131,18 @@ class Optimiser:
 
     def step(self, rate: float) -> None:
         """Take a step whose size is `rate` times each parameter's scale."""
-        scale_of = {id(p): scale for p, scale in zip(self._parameters, self.scales, strict=True)}
         for part in self._parts:
             for group in part.param_groups:
-                group["lr"] = rate * scale_of[id(group["params"][0])]
+                group["lr"] = rate * self.scales[group["number"]]
             part.step()
 
     def moments(self) -> dict[str, torch.Tensor]:
         """Return what the steps so far left behind, by the number of the parameter and a name."""
         return {
-            f"{k}.{name}": value
-            for k, parameter in enumerate(self._parameters)
+            f"{group['number']}.{name}": value
             for part in self._parts
-            for name, value in part.state.get(parameter, {}).items()
+            for group in part.param_groups
+            for name, value in part.state.get(group["params"][0], {}).items()
         }
 
     def set_moments(self, moments: Mapping[str, torch.Tensor], scales: Sequence[float]) -> None:
@@ -162,9 +161,8 @@ class Optimiser:
         for part in self._parts:
             part.state.clear()
             for group in part.param_groups:
-                parameter = group["params"][0]
-                k = next(k for k, each in enumerate(self._parameters) if each is parameter)
-                mine = {name.partition(".")[2]: v for name, v in moments.items() if name.partition(".")[0] == str(k)}
+                parameter, prefix = group["params"][0], f"{group['number']}."
+                mine = {name.removeprefix(prefix): v for name, v in moments.items() if name.startswith(prefix)}
                 if mine:  # Adam's count of steps is a number, and stays where it is
                     part.state[parameter] = {
                         name: value.reshape(()) if name == "step" else value.reshape(parameter.shape).to(parameter)
